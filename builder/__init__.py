@@ -1,0 +1,1 @@
+"""pybuild: container images from Dockerfiles, without a daemon and without root."""

@@ -1,0 +1,5 @@
+"""To be furnished."""
+
+
+def entry() -> None:
+    """Run the command line."""

@@ -1,0 +1,312 @@
+"""The plan as values: stages, the steps that change a file system, and the configuration that results.
+
+Instructions that change the configuration alone (ENV, LABEL, CMD …) make no step: the planner has already folded them
+into the stage's ``config`` and ``history``. A stage's i-th step makes the i-th entry of ``history`` that is not
+``empty_layer``, after the base's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.dockerfile.source import Span
+from builder.image.documents import HistoryEntry, ImageConfig
+from builder.image.names import Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextInput:
+    """A build context: ``name`` is "" for the main one, else that of a ``--build-context`` folder."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageInput:
+    """The root of another stage, by its index in ``Plan.stages``."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """The root of an image that is no stage: ``COPY --from=debian``. The key asks for it as ``missing_bases`` does."""
+
+    base: BaseKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchInput:
+    """The empty root (``FROM scratch``)."""
+
+
+Root = StageInput | ImageInput | ScratchInput
+Input = ContextInput | StageInput | ImageInput | ScratchInput
+
+
+@dataclass(frozen=True, slots=True)
+class BaseKey:
+    """An image that the plan wants to know: its name as written (a reference, or the name of a ``--build-context``)."""
+
+    name: str
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What the world answers about a ``BaseKey``: the image's configuration, or that the name is a folder.
+
+    pinned   the name with its digest, for records and ``--metadata-file``
+    """
+
+    key: BaseKey
+    config: ImageConfig
+    pinned: str
+    is_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What all steps have.
+
+    title   the instruction as it is shown in progress: flags and expanded words, one line
+    where   for errors
+    number  counted from 1 over the whole plan, in the order of the file
+    """
+
+    title: str
+    where: Span
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindMount:
+    """``type=bind``: ``source`` is a path inside the input's root."""
+
+    target: str
+    input: Input
+    source: str = "/"
+    writable: bool = False
+    where: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMount:
+    """``type=cache``: a folder that outlives the build. ``sharing`` is shared, private or locked."""
+
+    target: str
+    id: str
+    sharing: str = "shared"
+    input: Input | None = None
+    source: str = "/"
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    read_only: bool = False
+    where: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TmpfsMount:
+    """``type=tmpfs``. ``size`` in bytes; 0: the kernel's default."""
+
+    target: str
+    size: int = 0
+    where: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretMount:
+    """``type=secret``: a file at ``target`` (None: none), and an environment variable ``env`` ("": none)."""
+
+    id: str
+    target: str | None
+    env: str = ""
+    required: bool = False
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+    where: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshMount:
+    """``type=ssh``: the caller's agent socket at ``target`` (None: /run/buildkit/ssh_agent.N)."""
+
+    id: str = "default"
+    target: str | None = None
+    required: bool = False
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+    where: Span
+
+
+RunMount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep(Step):
+    """A command in the stage's root.
+
+    argv         whole, the shell included
+    env          ``NAME=value`` in order: the image's environment, then visible ARGs that it does not shadow
+    quiet_env    values given to the command but left out of the cache key: the predefined proxy arguments
+    user         as written in USER; resolved in the root when performed
+    cwd          absolute
+    files        script heredocs: (path in the container under /dev/pipes, content), mounted for the command only
+    network      default, none or host; security: sandbox or insecure
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    quiet_env: tuple[str, ...] = ()
+    user: str = ""
+    cwd: str = "/"
+    mounts: tuple[RunMount, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    network: str = "default"
+    security: str = "sandbox"
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineFile:
+    """A heredoc source of COPY or ADD: its name and its content, already expanded."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """``ADD https://…``. ``checksum`` is ``sha256:…`` or ""; ``name`` the file name the URL implies."""
+
+    url: str
+    name: str
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitTree:
+    """``ADD git@…`` or ``https://….git#ref:subdir``, taken apart.
+
+    commit  a full commit that the ref must resolve to, or ""
+    """
+
+    url: str
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+    commit: str = ""
+    keep_git_dir: bool = False
+    submodules: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStep(Step):
+    """Files from an input into the stage's root.
+
+    input     where ``sources`` are
+    sources   patterns below the input's root, expanded, with "/" separators
+    inline, remote, git   further sources, each after the patterns
+    target    absolute path inside the root; ``target_is_folder`` if it was written with a final "/" or as "."
+    owner     as written in --chown, or None (0:0 from a context or a URL; kept from a stage or an image)
+    mode      as written in --chmod (octal or symbolic), or None
+    unpack    True: local archives are unpacked (ADD); False: never; None: not applicable (COPY)
+    """
+
+    input: Input
+    sources: tuple[str, ...]
+    inline: tuple[InlineFile, ...] = ()
+    remote: tuple[RemoteFile, ...] = ()
+    git: tuple[GitTree, ...] = ()
+    target: str
+    target_is_folder: bool
+    owner: str | None = None
+    mode: str | None = None
+    link: bool = False
+    parents: bool = False
+    excludes: tuple[str, ...] = ()
+    unpack: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkdirStep(Step):
+    """A folder is made, with its parents, owned by ``user`` (as written in USER; "" is root)."""
+
+    path: str
+    user: str = ""
+
+
+AnyStep = RunStep | CopyStep | WorkdirStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage that will be built.
+
+    name     as written after AS, or its index in the file
+    root     what it begins with
+    config   of the resulting image, complete but for diff ids; history includes the base's
+    steps    in order
+    """
+
+    name: str
+    root: Root
+    platform: Platform
+    config: ImageConfig
+    steps: tuple[AnyStep, ...]
+    history: tuple[HistoryEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warning:
+    """A lint finding: the rule's name, its message and place."""
+
+    rule: str
+    message: str
+    where: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be built: needed stages only, each after those it takes from; the last one is the target."""
+
+    stages: tuple[Stage, ...]
+    platform: Platform
+    warnings: tuple[Warning, ...] = ()
+
+    @property
+    def target(self) -> Stage:
+        """The stage whose image is wanted."""
+        return self.stages[-1]
+
+    @property
+    def total(self) -> int:
+        """How many steps there are."""
+        return sum(len(stage.steps) for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller decided, as far as it bears on the plan.
+
+    build_args          ``--build-arg``, in order; values already resolved from the environment by the caller
+    target              the stage's name or index; "" is the last
+    platform            of the wanted image;  build_platform: of this machine
+    contexts            names of ``--build-context`` (lower case), which shadow images and stages of the same name
+    labels              ``--label``
+    no_cache, network   as given
+    source_date_epoch   seconds, or None
+    """
+
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: Platform = Platform("linux", "amd64")
+    build_platform: Platform = Platform("linux", "amd64")
+    contexts: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: str = "default"
+    source_date_epoch: int | None = None
