@@ -1,1 +1,1 @@
-"""To be said."""
+"""The command line: arguments, environment, rendering and exit codes. The only room that prints."""

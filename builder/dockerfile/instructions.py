@@ -13,7 +13,11 @@ from builder.dockerfile.source import Span
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A piece of an instruction and where it stands. ``literal``: decoded from JSON, with no quoting left in it."""
+    """A piece of an instruction and where it stands.
+
+    ``literal``: decoded from the JSON array of a command or of SHELL, never to be expanded. The words of a JSON array
+    of COPY, ADD or VOLUME are not literal: BuildKit reads quotes and variables in them as in any other.
+    """
 
     text: str
     span: Span
@@ -22,7 +26,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heredoc:
-    """A here-document. ``content`` is as written, less leading tabs if ``chomp``; expanded unless ``quoted``."""
+    """A here-document. ``content`` is as written, less leading tabs if ``chomp``; expanded unless ``quoted``.
+
+    Bytes of a COPY's or ADD's content that are not UTF-8 are lone surrogates (``surrogateescape``). ``raw`` is the
+    content with its tabs: BuildKit puts it back behind a RUN's command line that is more than one here-document.
+    """
 
     name: str
     content: str
@@ -30,6 +38,7 @@ class Heredoc:
     quoted: bool
     span: Span
     fd: int = 0
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +230,7 @@ class Maintainer(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck(Instruction):
-    """``HEALTHCHECK NONE`` (``command`` None), or ``HEALTHCHECK [options] CMD …``. Durations in nanoseconds; 0: not set."""
+    """``HEALTHCHECK NONE`` (``command`` None), or ``HEALTHCHECK [options] CMD …``. Durations in ns; 0: not set."""
 
     command: Cmd | None
     interval: int = 0

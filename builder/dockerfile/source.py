@@ -29,9 +29,9 @@ class Span:
     def describe(self) -> str:
         """The place with its first line and a caret under what is meant::
 
-            Dockerfile:7
-              COPY --from=biulder /out /usr/bin/
-                          ^^^^^^^
+        Dockerfile:7
+          COPY --from=biulder /out /usr/bin/
+                      ^^^^^^^
         """
         head = f"{self.file.name}:{self.line}"
         if not 0 < self.line <= len(self.file.lines):

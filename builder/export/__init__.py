@@ -1,1 +1,1 @@
-"""To be said."""
+"""Images leave: as an OCI layout, a tar for ``docker load``, or the plain files of their root."""

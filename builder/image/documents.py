@@ -179,7 +179,9 @@ class Index:
                 manifests=tuple(Descriptor.read(item) for item in value["manifests"]),
                 annotations=value.get("annotations") or {},
                 extra={
-                    k: v for k, v in value.items() if k not in ("schemaVersion", "mediaType", "manifests", "annotations")
+                    k: v
+                    for k, v in value.items()
+                    if k not in ("schemaVersion", "mediaType", "manifests", "annotations")
                 },
             )
         except (KeyError, TypeError) as e:

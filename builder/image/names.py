@@ -37,6 +37,10 @@ class Digest(str):
         """The SHA-256 digest of *data*."""
         return cls("sha256:" + hashlib.sha256(data).hexdigest())
 
+    def matches(self, data: bytes) -> bool:
+        """Whether this is the digest of *data*."""
+        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+
     @property
     def algorithm(self) -> str:
         """``sha256``."""

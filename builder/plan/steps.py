@@ -192,7 +192,8 @@ class RemoteFile:
 class GitTree:
     """``ADD git@…`` or ``https://….git#ref:subdir``, taken apart.
 
-    commit  a full commit that the ref must resolve to, or ""
+    commit           a full commit that the ref must resolve to, or ""
+    fetch_by_commit  fetch ``commit`` itself, without asking what the ref points to
     """
 
     url: str
@@ -202,6 +203,7 @@ class GitTree:
     commit: str = ""
     keep_git_dir: bool = False
     submodules: bool = True
+    fetch_by_commit: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,7 @@ class CopyStep(Step):
     owner     as written in --chown, or None (0:0 from a context or a URL; kept from a stage or an image)
     mode      as written in --chmod (octal or symbolic), or None
     unpack    True: local archives are unpacked (ADD); False: never; None: not applicable (COPY)
+    unpack_remote   archives behind ``remote`` are unpacked as well (``ADD --unpack``)
     """
 
     input: Input
@@ -230,6 +233,7 @@ class CopyStep(Step):
     parents: bool = False
     excludes: tuple[str, ...] = ()
     unpack: bool | None = None
+    unpack_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,7 @@ class Stage:
     root     what it begins with
     config   of the resulting image, complete but for diff ids; history includes the base's
     steps    in order
+    history  what this stage adds to its root's history
     """
 
     name: str
@@ -262,7 +267,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:
+class Warning:  # noqa: A001 - it is the field's word, and nothing here means the builtin
     """A lint finding: the rule's name, its message and place."""
 
     rule: str
@@ -272,11 +277,15 @@ class Warning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be built: needed stages only, each after those it takes from; the last one is the target."""
+    """What will be built: needed stages only, each after those it takes from; the last one is the target.
+
+    source_date_epoch   seconds, from the build argument of that name, from ``Options``, or None
+    """
 
     stages: tuple[Stage, ...]
     platform: Platform
     warnings: tuple[Warning, ...] = ()
+    source_date_epoch: int | None = None
 
     @property
     def target(self) -> Stage:
@@ -289,6 +298,9 @@ class Plan:
         return sum(len(stage.steps) for stage in self.stages)
 
 
+_AMD64 = Platform("linux", "amd64")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the caller decided, as far as it bears on the plan.
@@ -298,15 +310,19 @@ class Options:
     platform            of the wanted image;  build_platform: of this machine
     contexts            names of ``--build-context`` (lower case), which shadow images and stages of the same name
     labels              ``--label``
-    no_cache, network   as given
-    source_date_epoch   seconds, or None
+    network             of commands that say nothing themselves
+    source_date_epoch   seconds, or None; the build argument SOURCE_DATE_EPOCH comes first
+    explicit_platform   the caller asked for ``platform``: the image says so, whatever its base says
+    all_stages          plan unneeded stages too, for ``--check`` without a target
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
-    platform: Platform = Platform("linux", "amd64")
-    build_platform: Platform = Platform("linux", "amd64")
+    platform: Platform = _AMD64
+    build_platform: Platform = _AMD64
     contexts: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     network: str = "default"
     source_date_epoch: int | None = None
+    explicit_platform: bool = True
+    all_stages: bool = False

@@ -1,0 +1,74 @@
+"""The commands, one module each, imported when it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builder.cli.environment import Surroundings
+from builder.cli.options import Option, Parsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command: what its module calls ``COMMAND``.
+
+    usage         what follows ``pybuild`` in the first line of its help
+    description   what it does, one paragraph
+    options       its own; those of all commands come with them (common.OPTIONS)
+    examples      lines of a shell
+    arguments     how many it takes: at least, and at most (None: any number)
+    run           does it, and returns the exit code
+    """
+
+    name: str
+    usage: str
+    description: str
+    options: tuple[Option, ...]
+    examples: tuple[str, ...]
+    arguments: tuple[int, int | None]
+    run: Callable[[Parsed, Surroundings], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is, and what it does in a few words; ``also`` are its other names, Docker's long ones too."""
+
+    module: str
+    summary: str
+    also: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "build": Entry(
+        "builder.cli.commands.build",
+        "Build an image from a Dockerfile",
+        ("image build", "builder build", "buildx build"),
+    ),
+    "help": Entry("builder.cli.commands.help", "Show the help of a command"),
+}
+"""By name, in the order of ``pybuild --help``."""
+
+
+def find(words: list[str]) -> tuple[str, int] | None:
+    """The command that *words* begin with, and how many words its name has; or None."""
+    for count in (2, 1):
+        if len(words) < count:
+            continue
+        name = " ".join(words[:count])
+        if name in COMMANDS:
+            return name, count
+        for main, entry in COMMANDS.items():
+            if name in entry.also:
+                return main, count
+    return None
+
+
+def load(name: str) -> Command:
+    """The command called *name*, imported."""
+    # The others stay on disk: what is not asked for costs nothing.
+    from importlib import import_module
+
+    command = import_module(COMMANDS[name].module).COMMAND
+    assert isinstance(command, Command)
+    return command

@@ -1,0 +1,244 @@
+"""Events → text: what every display has in common, and which one is taken.
+
+A display hears all events of one build. It keeps what is needed to explain a failure, and calls one method for each
+kind of thing that happened; a display draws what it overrides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from builder.cli.diagnostics import Style, draw
+from builder.cli.environment import wants_colours
+from builder.cli.lines import Log
+from builder.cli.streams import Stream
+from builder.cli.text import harmless, size
+from builder.errors import BuilderError, UsageError
+from builder.events import (
+    BuildFinished,
+    Event,
+    Exported,
+    Note,
+    PlanReady,
+    Progress,
+    StepCached,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepStarted,
+)
+
+Clock = Callable[[], float]
+
+MODES = ("auto", "tty", "plain", "json", "rawjson", "quiet", "none")
+
+
+@dataclass(slots=True)
+class Running:
+    """A step that is being performed."""
+
+    number: int
+    label: str
+    started: float
+    output: Log = field(default_factory=Log)
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A transfer that is under way, as last heard of; ``shown`` is when it was last drawn."""
+
+    latest: Progress
+    started: float
+    shown: float
+
+
+class Display:
+    """Draws nothing; remembers what a failure is explained with."""
+
+    def __init__(self, out: Stream, style: Style, clock: Clock = time.monotonic) -> None:
+        self.out = out
+        self.style = style
+        self.clock = clock
+        self.born = clock()
+        self.total = 0
+        self.done = 0
+        self.running: dict[int, Running] = {}
+        self.transfers: dict[str, Transfer] = {}
+        self.exports: list[Exported] = []
+        self.end: BuildFinished | None = None
+        self.failure: Running | None = None
+
+    def emit(self, event: Event) -> None:
+        """Hear of *event*."""
+        match event:
+            case StepOutput(step=number, stream=stream, data=data):
+                if step := self.running.get(number):
+                    self.wrote(step, step.output.feed(stream, data))
+            case StepStarted(step=number):
+                step = self.running[number] = Running(number, self.label(event), self.clock())
+                self.started(step)
+            case StepCached():
+                self.done += 1
+                self.cached(event.step, self.label(event))
+            case StepFinished(step=number, seconds=seconds):
+                if step := self.running.pop(number, None):
+                    self.done += 1
+                    self.wrote(step, step.output.flush())
+                    self.finished(step, seconds)
+            case StepFailed(step=number, seconds=seconds):
+                if step := self.running.pop(number, None):
+                    self.wrote(step, step.output.flush())
+                    self.failure = step
+                    self.failed(step, seconds)
+            case Progress():
+                self._progress(event)
+            case Note():
+                self.noted(event)
+            case PlanReady(total=total):
+                self.total = total
+            case Exported():
+                self.exports.append(event)
+            case BuildFinished():
+                self.end = event
+
+    def _progress(self, event: Progress) -> None:
+        now = self.clock()
+        transfer = self.transfers.get(event.task)
+        if transfer is None:
+            transfer = self.transfers[event.task] = Transfer(event, now, now)
+        transfer.latest = event
+        ended = event.finished or 0 < event.total <= event.done
+        if ended:
+            del self.transfers[event.task]
+        self.moved(transfer, ended)
+
+    def label(self, event: StepStarted | StepCached) -> str:
+        """``[build 7/12] RUN make``; an unnamed stage is ``stage-1``, and the first of them goes without saying."""
+        stage = f"stage-{event.stage}" if event.stage.isdecimal() else event.stage
+        place = f"{event.step}/{max(self.total, event.step)}"
+        return harmless(f"[{place}] {event.title}" if stage in ("", "stage-0") else f"[{stage} {place}] {event.title}")
+
+    def started(self, step: Running) -> None:
+        """A step begins."""
+
+    def cached(self, number: int, label: str) -> None:
+        """A step was found."""
+
+    def wrote(self, step: Running, lines: list[str]) -> None:
+        """A step wrote something, which completed *lines*."""
+
+    def finished(self, step: Running, seconds: float) -> None:
+        """A step was performed."""
+
+    def failed(self, step: Running, seconds: float) -> None:
+        """A step failed."""
+
+    def moved(self, transfer: Transfer, ended: bool) -> None:
+        """A transfer came forward."""
+
+    def noted(self, note: Note) -> None:
+        """There is a remark."""
+
+    def close(self) -> None:
+        """End drawing; nothing half drawn stays behind. What was written is told."""
+
+    def fail(self, error: BuilderError) -> None:
+        """End with *error*: draw it, with the failing step's last output."""
+        self.close()
+        title = self.failure.label if self.failure else ""
+        self.out.write(draw(error, self.style, title=title, tail=self.tail_to_show()))
+
+    def tail_to_show(self) -> list[str]:
+        """The failing step's last lines, as far as they are not on the screen already."""
+        return list(self.failure.output.tail) if self.failure else []
+
+    def interrupted(self) -> None:
+        """End because the caller wants it."""
+        self.close()
+        self.out.write("interrupted\n")
+
+
+def note_text(note: Note, style: Style) -> str:
+    """``warning: text (where)``."""
+    head = style.yellow("warning") if note.level == "warning" else style.blue("note")
+    return f"{head}: {harmless(note.text)}" + (f" ({harmless(note.where)})" if note.where else "")
+
+
+def summary(display: Display, style: Style) -> list[str]:
+    """The last lines of a build that succeeded: its time, and what was written where."""
+    lines = []
+    if end := display.end:
+        cached = f", {end.cached} of {end.total} steps cached" if end.total else ""
+        lines.append(style.bold(f"built in {end.seconds:.1f}s{cached}"))
+    return lines + [exported(event) for event in display.exports]
+
+
+def exported(event: Exported) -> str:
+    """What was written, and how it is used::
+
+    wrote ./hello.tar (4.1 MB) — load it with: docker load -i hello.tar
+    """
+    names = ", ".join(event.names)
+    if event.kind == "registry":
+        return harmless(f"pushed {names or event.dest} ({event.digest})")
+    if event.kind in ("image", "cacheonly"):
+        return harmless(f"kept in the store: {names or event.digest}")
+    many = f" ({size(event.size)})" if event.size else ""
+    what = {"oci": "an OCI image", "tar": "the root file system", "local": "the root file system"}.get(event.kind, "")
+    if event.dest == "-":
+        return f"wrote {what or 'the image'} to stdout{many}"
+    place = event.dest if "/" in event.dest else f"./{event.dest}"
+    if event.kind == "docker":
+        # Only to name a path as a shell takes it.
+        from shlex import quote
+
+        return f"wrote {harmless(place)}{many} — load it with: docker load -i {quote(harmless(event.dest))}"
+    return harmless(f"wrote {place}{many}, {what}")
+
+
+def mode_of(progress: str, quiet: bool, out: Stream, environ: Mapping[str, str]) -> str:
+    """The display wanted: one of MODES but ``auto`` and ``rawjson``.
+
+    progress  ``--progress``, or ""; then ``BUILDKIT_PROGRESS`` decides
+    raises    UsageError (``invalid-value``)
+    source    docker/buildx, commands/build.go, toDisplayMode
+    """
+    wanted = progress or environ.get("BUILDKIT_PROGRESS", "") or "auto"
+    if wanted not in MODES:
+        raise UsageError(
+            f"BUILDKIT_PROGRESS: there is no progress {wanted!r}",
+            code="invalid-value",
+            hint="one of " + ", ".join(MODES),
+        )
+    if quiet:
+        if progress not in ("", "auto", "quiet"):
+            raise UsageError(f"--progress={progress} and --quiet cannot be used together", code="invalid-value")
+        return "quiet"
+    if wanted == "auto":
+        return "tty" if out.is_terminal() and environ.get("TERM", "") not in ("", "dumb") else "plain"
+    if progress == "tty" and not out.is_terminal():
+        raise UsageError("--progress=tty: stderr is not a terminal", code="invalid-value", hint="use --progress=plain")
+    if wanted == "tty" and not out.is_terminal():
+        return "plain"
+    return "json" if wanted == "rawjson" else wanted
+
+
+def display(mode: str, out: Stream, environ: Mapping[str, str]) -> Display:
+    """The display for *mode*."""
+    style = Style(wants_colours(out, environ))
+    # One of them is wanted, never all.
+    if mode == "tty":
+        from builder.cli.tty import Terminal
+
+        return Terminal(out, style)
+    if mode == "plain":
+        from builder.cli.plain import Plain
+
+        return Plain(out, style)
+    if mode == "json":
+        from builder.cli.rawjson import RawJson
+
+        return RawJson(out, style)
+    return Display(out, style)

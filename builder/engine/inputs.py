@@ -1,0 +1,124 @@
+"""What steps take in besides their parent: identities for the cache, and content digests where identities differ.
+
+An identity is ``KIND:…``. ``root:SNAPSHOT`` is a whole root; ``part:SNAPSHOT:SELECTION`` the files that a step selects
+from one; ``files:DIGEST`` files selected from a context, which are hashed anyway; ``url:DIGEST`` a downloaded file and
+``git:COMMIT`` a checked-out tree. The last three are their content, and differ only if it does.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from builder.engine.hashing import selection_digest
+from builder.engine.source import TreeRoot
+from builder.image.names import Digest
+from builder.plan.steps import (
+    AnyStep,
+    BindMount,
+    CacheMount,
+    ContextInput,
+    CopyStep,
+    GitTree,
+    Input,
+    RemoteFile,
+    RunStep,
+    ScratchInput,
+)
+
+if TYPE_CHECKING:
+    from builder.engine.fetch import Fetched
+    from builder.engine.perform import Performer
+    from builder.engine.solve import Solver
+    from builder.engine.world import World
+
+
+class Inputs:
+    """Identities and contents of all inputs of one build. Used by several threads at once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._selections: dict[str, CopyStep] = {}
+        self._fetched: dict[RemoteFile | GitTree, Fetched] = {}
+        self._lock = threading.Lock()
+
+    def identities(self, step: AnyStep, solver: Solver) -> tuple[str, ...]:
+        """The identity of each input of *step*, in its own order; the parent's is not among them."""
+        match step:
+            case CopyStep():
+                own = (self._files(step, solver),) if step.sources else ()
+                remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
+                return own + tuple(self.fetched(source).identity for source in remote)
+            case RunStep():
+                return tuple(
+                    self._files(mount_step(mount), solver)
+                    for mount in step.mounts
+                    if isinstance(mount, (BindMount, CacheMount)) and mount.input is not None
+                )
+            case _:
+                return ()
+
+    def _files(self, step: CopyStep, solver: Solver) -> str:
+        if isinstance(step.input, ContextInput):
+            return f"files:{selection_digest(self._world.context(step.input.name), step)}"
+        if isinstance(step.input, ScratchInput):
+            return "files:"
+        selection = Digest.of(repr((step.sources, step.excludes, step.parents)).encode("utf-8", "surrogatepass")).hex
+        with self._lock:
+            self._selections[selection] = step
+        return f"part:{solver.position_of(step.input).snapshot}:{selection}"
+
+    def root_name(self, of: Input, solver: Solver) -> str:
+        """What tells one input's root from another's."""
+        return f"context:{of.name}" if isinstance(of, ContextInput) else f"root:{solver.position_of(of).snapshot}"
+
+    def fetched(self, source: RemoteFile | GitTree) -> Fetched:
+        """The downloaded file or tree; once in a build."""
+        from builder.engine.fetch import fetch
+
+        with self._lock:
+            if source not in self._fetched:
+                self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings)
+            return self._fetched[source]
+
+    def content(self, identity: str, performer: Performer) -> Digest | None:
+        """The content digest behind a ``root:`` or ``part:`` identity; None for others, or if the tree is gone."""
+        kind, _, rest = identity.partition(":")
+        if kind == "root":
+            return performer.content(rest) if rest else None
+        if kind == "part":
+            snapshot, _, selection = rest.partition(":")
+            return self._part(snapshot, selection, performer)
+        return None
+
+    def _part(self, snapshot: str, selection: str, performer: Performer) -> Digest | None:
+        step = self._selections.get(selection)
+        if step is None or not snapshot:
+            return None
+        records = self._world.store.records
+        names = Digest.of(f"part {selection}".encode()), Digest.of(snapshot.encode())
+        known = records.find(*names)
+        if known is not None:
+            return Digest(known["content"])
+        found = performer.inside.snapshotter.get(snapshot)
+        if found is None:
+            return None
+        with performer.inside.snapshotter.view(found) as root:
+            digest = selection_digest(TreeRoot(root), step)
+        records.put(*names, {"content": digest})
+        return digest
+
+
+def mount_step(mount: BindMount | CacheMount) -> CopyStep:
+    """The copy that would bring what *mount* shows, at the same place: a mount's input is hashed as a copy's is."""
+    assert mount.input is not None
+    source = mount.source.strip("/")
+    return CopyStep(
+        title="",
+        where=mount.where,
+        input=mount.input,
+        sources=(source or ".",),
+        target="/",
+        target_is_folder=True,
+        parents=bool(source),
+    )

@@ -1,0 +1,202 @@
+"""RUN --mount: what a step's mounts become for the sandbox, for as long as its command runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from builder.engine.copying import copy_folder
+from builder.engine.roots import beneath
+from builder.errors import ContextError, DockerfileError, HostError
+from builder.image.names import Digest
+from builder.plan.steps import (
+    BindMount,
+    CacheMount,
+    ContextInput,
+    RunStep,
+    ScratchInput,
+    SecretMount,
+    SshMount,
+    TmpfsMount,
+)
+from builder.sandbox.command import Extra
+
+if TYPE_CHECKING:
+    from builder.engine.perform import Performer
+    from builder.engine.solve import Solver
+    from builder.engine.world import Settings
+
+SECRET_LIMIT = 500 << 10
+"""Bytes of a secret at the most, as BuildKit has it (session/secrets, MaxSecretSize)."""
+
+
+def mounted(
+    step: RunStep, performer: Performer, solver: Solver, stack: ExitStack
+) -> tuple[tuple[Extra, ...], tuple[str, ...]]:
+    """The mounts of *step* as the sandbox takes them, and the environment that secrets add.
+
+    stack  holds views and locks; closed after the command
+    """
+    extras: list[Extra] = []
+    env: list[str] = []
+    agents = 0
+    for mount in step.mounts:
+        match mount:
+            case BindMount():
+                extras.append(_bind(mount, performer, solver, stack))
+            case CacheMount():
+                extras.append(_cache(mount, performer, solver, stack))
+            case TmpfsMount():
+                extras.append(Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777))
+            case SecretMount():
+                value = _secret(mount, performer.world.settings)
+                if value is None:
+                    continue
+                if mount.env:
+                    env.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
+                if mount.target is not None:
+                    extras.append(_secret_file(mount, mount.target, value))
+            case SshMount():
+                socket = _agent(mount, performer.world.settings)
+                if socket is None:
+                    continue
+                target = mount.target or f"/run/buildkit/ssh_agent.{agents}"
+                if agents == 0:
+                    env.append(f"SSH_AUTH_SOCK={target}")
+                agents += 1
+                extras.append(Extra(target=target, kind="bind", source=socket))
+            case _:
+                assert_never(mount)
+    return tuple(extras), tuple(env)
+
+
+def _bind(mount: BindMount, performer: Performer, solver: Solver, stack: ExitStack) -> Extra:
+    source = _source(mount, performer, solver, stack, writable=mount.writable)
+    return Extra(target=mount.target, kind="bind", source=source, read_only=not mount.writable)
+
+
+def _source(
+    mount: BindMount | CacheMount, performer: Performer, solver: Solver, stack: ExitStack, *, writable: bool
+) -> Path:
+    """The file or folder that *mount* shows, as a path of our own; writes to it reach nobody."""
+    assert mount.input is not None
+    # A context is filtered by its ignore file, and its owners are not the image's: the command sees a copy of it.
+    position = solver.brought(mount) if isinstance(mount.input, ContextInput) else solver.position_of(mount.input)
+    if writable:
+        draft = stack.enter_context(performer.throwaway(position))
+        root = stack.enter_context(performer.inside.snapshotter.view(draft))
+    else:
+        root = stack.enter_context(performer.root(position))
+    found = beneath(root, mount.source)
+    if found is None:
+        path = "/" + mount.source.strip("/")
+        raise ContextError(f'failed to mount: "{path}": not found', code="source-not-found", where=mount.where)
+    return found
+
+
+def _cache(mount: CacheMount, performer: Performer, solver: Solver, stack: ExitStack) -> Extra:
+    seed = "" if mount.input is None else performer.inputs.root_name(mount.input, solver)
+    name = Digest.of(f"{len(mount.id)}:{mount.id}{seed}:{mount.source if seed else ''}".encode()).hex[:32]
+    folder = performer.inside.mounts / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "id").write_text(mount.id)
+    held = _hold(folder, mount, stack)
+    tree = held / "tree"
+    if not tree.exists():
+        fresh = held / "fresh"
+        remove_tree(fresh)
+        fresh.mkdir(mode=0o755)
+        if mount.input is None or isinstance(mount.input, ScratchInput):
+            os.chmod(fresh, mount.mode)
+            os.chown(fresh, mount.uid, mount.gid)
+        else:
+            copy_folder(_source(mount, performer, solver, stack, writable=False), fresh, mount)
+        os.rename(fresh, tree)
+    return Extra(target=mount.target, kind="bind", source=tree, read_only=mount.read_only)
+
+
+def _hold(folder: Path, mount: CacheMount, stack: ExitStack) -> Path:
+    """The folder of this cache that the command gets: the shared one, that one alone, or one that nobody else has.
+
+    The kernel drops the lock with the process: a killed build blocks nobody.
+    """
+    if mount.sharing == "private":
+        number = 0
+        while True:
+            place = folder / f"private{number}"
+            if _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB, stack):
+                return place
+            number += 1
+    place = folder / "shared"
+    _lock(place, fcntl.LOCK_EX if mount.sharing == "locked" else fcntl.LOCK_SH, stack)
+    return place
+
+
+def _lock(place: Path, how: int, stack: ExitStack) -> bool:
+    place.mkdir(exist_ok=True)
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    stack.callback(os.close, descriptor)
+    return True
+
+
+def _secret(mount: SecretMount, settings: Settings) -> bytes | None:
+    secret = settings.secrets.get(mount.id)
+    if secret is None:
+        if mount.required:
+            raise DockerfileError(
+                f"secret {mount.id}: not found",
+                code="missing-secret",
+                where=mount.where,
+                hint=f"give it with --secret id={mount.id},src=FILE",
+            )
+        return None
+    if secret.value is not None:
+        value = secret.value
+    else:
+        try:
+            value = Path(secret.source or "").read_bytes()
+        except OSError as e:
+            raise ContextError(
+                f"the secret {mount.id} cannot be read: {e.strerror}", code="unreadable-secret", where=mount.where
+            ) from None
+    if len(value) > SECRET_LIMIT:
+        raise ContextError(
+            f"the secret {mount.id} is larger than {SECRET_LIMIT >> 10} KiB", code="secret-too-large", where=mount.where
+        )
+    return value
+
+
+def _secret_file(mount: SecretMount, target: str, value: bytes) -> Extra:
+    return Extra(
+        target=target, kind="file", content=value, mode=mount.mode, uid=mount.uid, gid=mount.gid, read_only=True
+    )
+
+
+def _agent(mount: SshMount, settings: Settings) -> Path | None:
+    agent = settings.ssh.get(mount.id)
+    if agent is None:
+        if mount.required:
+            raise DockerfileError(
+                f"unset ssh forward key {mount.id}",
+                code="missing-ssh-agent",
+                where=mount.where,
+                hint=f"give an agent's socket with --ssh {mount.id}=$SSH_AUTH_SOCK",
+            )
+        return None
+    path = Path(agent.paths[0]) if agent.paths else None
+    if path is None or not path.is_socket():
+        raise HostError(
+            f"--ssh {mount.id} is not the socket of an agent: {path or 'SSH_AUTH_SOCK is not set'}",
+            code="no-ssh-agent",
+            where=mount.where,
+            hint="start ssh-agent, add the key, and give its socket; key files are not read by pybuild",
+        )
+    return path

@@ -1,0 +1,162 @@
+"""What a build begins with: the Dockerfile, the contexts, the bases, as the request names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.parse import parse
+from builder.engine.bases import Bases, is_folder
+from builder.engine.context import Context, open_context
+from builder.engine.request import BuildRequest
+from builder.engine.world import Settings, World
+from builder.errors import ContextError, DockerfileError
+from builder.image.names import Platform
+
+if TYPE_CHECKING:
+    from builder.events import Emit
+    from builder.registry.client import Registry
+    from builder.store.store import Store
+
+DOCKERFILE_LIMIT = 16 << 20
+"""Bytes of a Dockerfile at the most; a hundred times the longest that people write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is to be built: the Dockerfile, parsed, for these platforms, on this machine's."""
+
+    dockerfile: Dockerfile
+    platforms: tuple[Platform, ...]
+    machine: Platform
+
+
+@contextmanager
+def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tuple[World, Source]]:
+    """The world in which *request* is built, and what it builds."""
+    folder = _context_folder(request)
+    path, text = _dockerfile(request, folder)
+    dockerfile = parse(text, _shown(path, folder))
+    machine = machine_platform()
+    platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
+    bases = Bases(store, request.contexts, lambda: _registry(request), pull=request.pull, emit=emit)
+    world = World(
+        store=store,
+        bases=bases,
+        context=Contexts(request, folder, path, store).open,
+        settings=_settings(request),
+        emit=emit,
+    )
+    yield world, Source(dockerfile=dockerfile, platforms=platforms, machine=machine)
+
+
+def machine_platform() -> Platform:
+    """The platform of the machine that we are on."""
+    return Platform.normalised("linux", os.uname().machine)
+
+
+def _registry(request: BuildRequest) -> Registry:
+    # Most builds find their bases in the store: HTTP is imported by the first that doesn't.
+    from builder.registry.client import Registry
+
+    return Registry(request.environment)
+
+
+def _context_folder(request: BuildRequest) -> Path:
+    folder = Path(request.context)
+    if not folder.exists():
+        raise ContextError(
+            f"the build context {request.context} does not exist",
+            code="no-context",
+            hint="name a folder, as in: pybuild .",
+        )
+    if not folder.is_dir():
+        raise ContextError(f"the build context {request.context} is not a folder", code="no-context")
+    return folder
+
+
+def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes]:
+    """Where the Dockerfile is (None: it was read from stdin), and what it says."""
+    if request.dockerfile_text is not None:
+        return None, request.dockerfile_text
+    path = Path(request.dockerfile) if request.dockerfile else folder / "Dockerfile"
+    try:
+        with open(path, "rb") as file:
+            text = file.read(DOCKERFILE_LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        near = sorted(item.name for item in folder.iterdir() if "dockerfile" in item.name.lower())[:3]
+        raise DockerfileError(
+            f"no Dockerfile: {path} does not exist",
+            code="no-dockerfile",
+            hint=f"name it with --file; there is: {', '.join(near)}" if near else "name it with --file",
+        ) from None
+    except OSError as e:
+        raise DockerfileError(f"cannot read {path}: {e.strerror}", code="no-dockerfile") from None
+    if len(text) > DOCKERFILE_LIMIT:
+        raise DockerfileError(f"{path} is larger than {DOCKERFILE_LIMIT >> 20} MiB", code="dockerfile-too-large")
+    return path, text
+
+
+def _shown(path: Path | None, folder: Path) -> str:
+    """The Dockerfile's name in errors: as short as it is still clear."""
+    if path is None:
+        return "Dockerfile"
+    try:
+        return str(path.resolve().relative_to(folder.resolve()))
+    except ValueError:
+        return str(path)
+
+
+class Contexts:
+    """The build contexts of one build, each opened once, when it is first wanted."""
+
+    def __init__(self, request: BuildRequest, folder: Path, dockerfile: Path | None, store: Store) -> None:
+        self._request = request
+        self._folder = folder
+        self._dockerfile = dockerfile
+        self._store = store
+        self._open: dict[str, Context] = {}
+
+    def open(self, name: str) -> Context:
+        """The context called *name*; "" is the main one."""
+        if name not in self._open:
+            if name:
+                written = self._request.contexts[name]
+                if not is_folder(written):
+                    raise ContextError(f"the build context {name} is not a folder: {written}", code="no-context")
+                self._open[name] = self._opened(Path(written), None)
+            else:
+                self._open[name] = self._opened(self._folder, self._dockerfile)
+        return self._open[name]
+
+    def _opened(self, folder: Path, dockerfile: Path | None) -> Context:
+        name = f"context {folder.resolve()}"
+        return open_context(
+            folder,
+            dockerfile,
+            load=lambda: self._store.memory(name),
+            save=lambda known: self._store.remember(name, known),
+        )
+
+
+def _settings(request: BuildRequest) -> Settings:
+    wanted = frozenset(name.lower() for name in request.no_cache_filter)
+    epoch = request.build_args.get("SOURCE_DATE_EPOCH", "")
+    return Settings(
+        no_cache=lambda stage: request.no_cache or stage.lower() in wanted,
+        network="none" if request.network == "none" else "host",
+        hosts=request.add_hosts,
+        shm_size=request.shm_size,
+        ulimits=request.ulimits,
+        secrets={secret.id: secret for secret in request.secrets},
+        ssh={agent.id: agent for agent in request.ssh},
+        allow=frozenset(request.allow),
+        jobs=request.jobs or os.cpu_count() or 1,
+        epoch=int(epoch) if epoch.isdecimal() else request.source_date_epoch,
+        environment=request.environment,
+    )

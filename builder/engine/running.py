@@ -1,0 +1,90 @@
+"""RUN: a command in the draft's root, with its mounts."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from builder.engine.mounting import mounted
+from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.events import StepOutput
+from builder.plan.steps import RunStep
+from builder.sandbox.command import Command, ExitStatus, Extra
+from builder.sandbox.stubs import clean_stubs
+
+if TYPE_CHECKING:
+    from builder.engine.perform import Performer
+    from builder.engine.solve import Solver
+    from builder.snapshot.contract import Draft
+
+
+def perform_run(step: RunStep, draft: Draft, performer: Performer, solver: Solver) -> None:
+    """Run the step's command.
+
+    raises   CommandFailed when it ends with anything but 0
+    """
+    world, inside = performer.world, performer.inside
+    _allowed(step, world.settings.allow)
+    root = draft.folder / "root"
+    with ExitStack() as stack:
+        extras, env = mounted(step, performer, solver, stack)
+        command = Command(
+            root=inside.snapshotter.mounts(draft, root),
+            root_path=root,
+            argv=step.argv,
+            env=(*step.env, *step.quiet_env, *env),
+            cwd=step.cwd,
+            user=step.user,
+            extras=(*_scripts(step), *extras),
+            network=world.settings.network if step.network == "default" else step.network,
+            hosts=world.settings.hosts,
+            security=step.security,
+            shm_size=world.settings.shm_size,
+            ulimits=world.settings.ulimits,
+        )
+        done = inside.runner.run(command, output=lambda stream, data: world.emit(StepOutput(step.number, stream, data)))
+    if done.status.code:
+        raise _failure(step, done.status)
+    clean_stubs(draft.tree, done.stubs)
+
+
+def _allowed(step: RunStep, allow: frozenset[str]) -> None:
+    if step.security == "insecure" and "security.insecure" not in allow:
+        raise DockerfileError(
+            "security.insecure is not allowed",
+            code="not-allowed",
+            where=step.where,
+            hint="allow it with --allow security.insecure",
+        )
+    if step.devices:
+        raise HostError(
+            f"no CDI device {step.devices[0]} is known here",
+            code="no-such-device",
+            where=step.where,
+            hint="RUN --device needs a CDI specification in /etc/cdi or /var/run/cdi; this version reads none",
+        )
+
+
+def _scripts(step: RunStep) -> tuple[Extra, ...]:
+    return tuple(
+        Extra(target=path, kind="file", content=content.encode("utf-8", "surrogateescape"), mode=0o755, read_only=True)
+        for path, content in step.files
+    )
+
+
+def _failure(step: RunStep, status: ExitStatus) -> CommandFailed:
+    shown = " ".join(step.argv) if len(step.argv) < 2 or step.argv[-2] == "-c" else shlex.join(step.argv)
+    ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
+    hint = None
+    if status.out_of_memory:
+        hint = "the kernel ended it because memory ran out; give the build more, or let the command use less"
+    elif status.signal == 9:
+        hint = "it was killed from outside: most often because memory ran out"
+    return CommandFailed(
+        f'process "{shown}" did not complete successfully: {ended}',
+        code="command-failed",
+        exit_code=status.code,
+        where=step.where,
+        hint=hint,
+    )

@@ -1,0 +1,221 @@
+"""Walking the plan: each step is found in the cache, or performed.
+
+Outside of any namespace the walk only looks up, and ends at the first miss; behind the gate it performs what it misses.
+A stage begins with its root's snapshot, and each step turns a snapshot into the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, assert_never
+
+from builder.engine.cache import Cache, Key
+from builder.engine.inputs import Inputs, mount_step
+from builder.errors import BuilderError
+from builder.events import Event, StepCached, StepFailed, StepFinished, StepStarted
+from builder.plan.cachekey import step_digest
+from builder.plan.steps import (
+    AnyStep,
+    BaseKey,
+    BindMount,
+    CacheMount,
+    ImageInput,
+    Plan,
+    Root,
+    ScratchInput,
+    Stage,
+    StageInput,
+)
+
+if TYPE_CHECKING:
+    from builder.engine.perform import Performer
+    from builder.engine.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stage stands: the base that it began with (None: an empty root), and the snapshots its steps made."""
+
+    base: BaseKey | None
+    root: tuple[str, ...]
+    made: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All snapshots, lowest first."""
+        return self.root + self.made
+
+    @property
+    def snapshot(self) -> str:
+        """The topmost snapshot's id; "" for an empty root."""
+        return self.layers[-1] if self.layers else ""
+
+    def then(self, snapshot: str) -> Position:
+        """One step further."""
+        return Position(self.base, self.root, (*self.made, snapshot))
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Where the wanted stage ended, and how many steps were found in the cache."""
+
+    target: Position
+    cached: int
+
+
+class Missed(Exception):
+    """A step must be performed: raised by ``look_up`` to leave the walk."""
+
+
+class Solver:
+    """One walk over one plan.
+
+    performer   None: nothing may be executed, and the first miss ends the walk with ``Missed``
+    """
+
+    def __init__(self, plan: Plan, world: World, inputs: Inputs, performer: Performer | None = None) -> None:
+        self._plan = plan
+        self._world = world
+        self._inputs = inputs
+        self._cache = Cache(world.store, performer.holds if performer else None)
+        self._performer = performer
+        self._ends: list[Future[Position]] = [Future() for _ in plan.stages]
+        self._cached = 0
+        self._stop = threading.Event()
+        self._wanted = _wanted(plan)
+
+    def solve(self) -> Solution:
+        """Walk all stages, those that need not wait for each other at once.
+
+        raises   Missed when a step must be performed and may not; otherwise what the first failing step raised
+        """
+        if self._performer is None or len(self._plan.stages) == 1:
+            for index in range(len(self._plan.stages)):
+                self._ends[index].set_result(self._walk(self._plan.stages[index]))
+        else:
+            self._solve_at_once()
+        return Solution(self._ends[-1].result(), self._cached)
+
+    def _solve_at_once(self) -> None:
+        # A stage stands after those it takes from, and workers take stages in that order: whoever waits for another
+        # stage waits for one that is already being walked, so there is no deadlock with any number of workers.
+        with ThreadPoolExecutor(self._world.settings.jobs, thread_name_prefix="stage") as pool:
+            walks = [pool.submit(self._end, index) for index in range(len(self._plan.stages))]
+            failures = [error for walk in walks if (error := walk.exception()) is not None]
+        # The first failure stopped the others, which then failed by that: it is the one to tell.
+        for error in failures:
+            if not isinstance(error, Stopped):
+                raise error
+
+    def _end(self, index: int) -> None:
+        try:
+            self._ends[index].set_result(self._walk(self._plan.stages[index]))
+        except BaseException as error:
+            self._ends[index].set_exception(Stopped())
+            if not self._stop.is_set():
+                self._stop.set()
+                if self._performer is not None:
+                    self._performer.cancel()
+            raise error
+
+    def _walk(self, stage: Stage) -> Position:
+        position = self.position_of(stage.root)
+        for step in stage.steps:
+            if self._stop.is_set():
+                raise Stopped
+            position = position.then(self._take(stage, step, position))
+        return position
+
+    def position_of(self, root: Root) -> Position:
+        """Where *root* stands; waits for a stage that is still being walked."""
+        match root:
+            case ScratchInput():
+                return Position(None, ())
+            case StageInput(index=index):
+                return self._ends[index].result()
+            case ImageInput(base=base):
+                return Position(base, self._world.bases.snapshots(base))
+            case _:
+                assert_never(root)
+
+    def brought(self, mount: BindMount | CacheMount) -> Position:
+        """A root with what *mount* shows of a context, at the same place; kept, for the next command and build."""
+        assert self._performer is not None
+        step = mount_step(mount)
+        digest, parts = step_digest(step, platform=self._plan.platform)
+        empty = Position(None, ())
+        key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
+        snapshot = self._cache.find(key)
+        if snapshot is None:
+            snapshot = self._performer.perform(step, empty, self, wanted=False)
+            self._cache.record(key, snapshot)
+        return empty.then(snapshot)
+
+    def _take(self, stage: Stage, step: AnyStep, position: Position) -> str:
+        """The snapshot after *step*."""
+        digest, parts = step_digest(step, platform=stage.platform)
+        key = Key(step=digest, parts=parts, inputs=(f"root:{position.snapshot}", *self._inputs.identities(step, self)))
+        if not self._world.settings.no_cache(stage.name):
+            found = self._cache.find(key)
+            if found is None and self._performer is not None:
+                found = self._cache.find_equal(key, partial(self._inputs.content, performer=self._performer))
+            if found is not None:
+                self._cached += 1
+                self._world.emit(StepCached(step.number, stage.name, step.title, step.where.line))
+                return found
+        if self._performer is None:
+            raise Missed
+        return self._perform(stage, step, position, key, self._performer)
+
+    def _perform(self, stage: Stage, step: AnyStep, position: Position, key: Key, performer: Performer) -> str:
+        emit = self._world.emit
+        emit(StepStarted(step.number, stage.name, step.title, step.where.line))
+        began = time.monotonic()
+        try:
+            snapshot = performer.perform(step, position, self, wanted=any(stage is one for one in self._wanted))
+        except BuilderError:
+            emit(StepFailed(step.number, time.monotonic() - began))
+            raise
+        self._cache.record(key, snapshot)
+        emit(StepFinished(step.number, time.monotonic() - began))
+        return snapshot
+
+
+def _wanted(plan: Plan) -> tuple[Stage, ...]:
+    """The stages whose layers are part of the image: the target, and what it stands on."""
+    stages = [plan.target]
+    while isinstance(root := stages[-1].root, StageInput):
+        stages.append(plan.stages[root.index])
+    return tuple(stages)
+
+
+class Stopped(Exception):
+    """Another stage failed, and this one was left."""
+
+
+def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
+    """Where each plan's target ends, if everything is in the cache; executes nothing and enters no namespace.
+
+    packed   whether the layers must be in the store as blobs
+    raises   Missed; no event was emitted then
+    """
+    events: list[Event] = []
+    silent = replace(world, emit=events.append)
+    solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
+    if packed and not all(_has_blobs(solution.target, world) for solution in solutions):
+        raise Missed
+    for event in events:
+        world.emit(event)
+    return solutions
+
+
+def _has_blobs(position: Position, world: World) -> bool:
+    infos = [world.store.layers.get(snapshot) for snapshot in position.made]
+    if not all(info is not None and info.blob is not None and world.store.blobs.has(info.blob) for info in infos):
+        return False
+    layers = world.bases.find(position.base).layers if position.base else ()
+    return all(world.store.blobs.has(layer.digest) for layer, _, _ in layers)

@@ -1,0 +1,241 @@
+"""Where files are copied from: one face for contexts, for roots of stages and images, and for what was downloaded.
+
+A path is relative to the root, "/"-separated, without "." and ".."; "" is the root itself. Names are strings whose
+undecodable bytes are surrogates (PEP 383). No method follows a symbolic link: ``resolve`` does that, inside the root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from builder.engine.file_hashes import FileHashes
+from builder.errors import ContextError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A fifo that took a file's place must not block us.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+MOST_LINKS = 255
+"""Links followed in one path; continuity's RootPath, which BuildKit uses, stops there (fs/path.go)."""
+
+
+class SourceRoot(Protocol):
+    """A tree that can be read. Used by several threads at once."""
+
+    label: str
+    """For errors: ``the build context``."""
+    owners: bool
+    """Whether owners mean something here and are kept; in a context they are the user's and become 0:0."""
+    hashes: FileHashes
+    """What is remembered of the files' contents."""
+
+    def entries(self, path: str) -> Mapping[str, os.stat_result]:
+        """What the folder *path* holds, sorted by name. ContextError if it cannot be read."""
+        ...
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """The status of *path*, or None if nothing is there."""
+        ...
+
+    def readlink(self, path: str) -> str:
+        """A symbolic link's target."""
+        ...
+
+    def reader(self) -> Reader:
+        """What opens files; for one thread, to be closed."""
+        ...
+
+    def why_missing(self, path: str) -> str | None:
+        """Why *path* is not there, if there is more to say than that; one line."""
+        ...
+
+
+class Reader:
+    """Opens files and folders below one root, one folder kept open: neighbours are opened one after the other."""
+
+    def __init__(self, base: int, label: str) -> None:
+        self._base = os.dup(base)
+        self._label = label
+        self._path = ""
+        self._folder = self._base
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        os.close(self._base)
+
+    def _leave(self) -> None:
+        if self._folder != self._base:
+            os.close(self._folder)
+        self._folder, self._path = self._base, ""
+
+    def folder(self, path: str) -> int:
+        """A descriptor of the folder *path*, good until the next call. ContextError if it cannot be opened."""
+        if path != self._path:
+            self._leave()
+            if path:
+                try:
+                    self._folder = open_folder(self._base, path)
+                except OSError as e:
+                    raise unreadable(path, e, self._label) from e
+                self._path = path
+        return self._folder
+
+    def file(self, folder: str, name: str) -> int:
+        """A descriptor of the file *name* in *folder*, which the caller closes. ContextError if it cannot be read."""
+        try:
+            return os.open(name, _FILE, dir_fd=self.folder(folder))
+        except OSError as e:
+            raise unreadable(join(folder, name), e, self._label) from e
+
+
+def open_folder(base: int, path: str) -> int:
+    """A descriptor of the folder *path* below the folder *base*. A link anywhere in it is an error (ELOOP, ENOTDIR).
+
+    Name by name: so it leads nowhere else, however the tree changes meanwhile, and no path is too long.
+    """
+    here = base
+    try:
+        for part in path.split("/"):
+            inner = os.open(part, _FOLDER, dir_fd=here)
+            if here != base:
+                os.close(here)
+            here = inner
+    except OSError:
+        if here != base:
+            os.close(here)
+        raise
+    return here
+
+
+def unreadable(path: str, error: OSError, label: str) -> ContextError:
+    """The error for a file that is there but cannot be read."""
+    return ContextError(
+        f'"/{path}" in {label} cannot be read: {error.strerror}',
+        code="unreadable-source",
+        hint="mend its permissions, or exclude it in .dockerignore" if label.startswith(CONTEXT) else None,
+    )
+
+
+CONTEXT = "the build context"
+
+
+def join(folder: str, name: str) -> str:
+    """The path of *name* in *folder*."""
+    return f"{folder}/{name}" if folder else name
+
+
+def split(path: str) -> tuple[str, str]:
+    """Folder and name."""
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+class TreeRoot:
+    """A whole folder: the root of a stage or an image as it is seen here, or what was downloaded."""
+
+    def __init__(
+        self, folder: Path, *, label: str = "the source root", owners: bool = True, hashes: FileHashes | None = None
+    ) -> None:
+        self.label = label
+        self.owners = owners
+        self.hashes = hashes or FileHashes()
+        self._base = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        # A root lives as long as something may still read from it; nobody else knows how long that is.
+        base = getattr(self, "_base", None)
+        if base is not None:
+            os.close(base)
+
+    def entries(self, path: str) -> Mapping[str, os.stat_result]:
+        """What the folder holds."""
+        try:
+            folder = open_folder(self._base, path) if path else os.open(".", _FOLDER, dir_fd=self._base)
+            try:
+                with os.scandir(folder) as found:
+                    return {
+                        name: item.stat(follow_symlinks=False)
+                        for name, item in sorted((item.name, item) for item in found)
+                    }
+            finally:
+                os.close(folder)
+        except OSError as e:
+            raise unreadable(path, e, self.label) from e
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """The status of *path*."""
+        folder, name = split(path)
+        try:
+            above = open_folder(self._base, folder) if folder else os.dup(self._base)
+            try:
+                return os.stat(name or ".", dir_fd=above, follow_symlinks=False)
+            finally:
+                os.close(above)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as e:
+            raise unreadable(path, e, self.label) from e
+
+    def readlink(self, path: str) -> str:
+        """A link's target."""
+        folder, name = split(path)
+        with self.reader() as reader:
+            try:
+                return os.readlink(name, dir_fd=reader.folder(folder))
+            except OSError as e:
+                raise unreadable(path, e, self.label) from e
+
+    def reader(self) -> Reader:
+        """What opens files."""
+        return Reader(self._base, self.label)
+
+    def why_missing(self, path: str) -> str | None:
+        """Nothing is hidden here."""
+        return None
+
+
+class TooManyLinks(Exception):
+    """A path leads through a loop of symbolic links."""
+
+
+def resolve(root: SourceRoot, path: str, *, last: bool = True) -> str:
+    """Where *path* leads, all links followed inside *root*, ".." stopping at its top.
+
+    What does not exist stays as it is written, so the result may name nothing.
+
+    last     whether a link at the very end is followed too
+    raises   TooManyLinks
+    """
+    done: list[str] = []
+    ahead = path.split("/")[::-1]
+    links = 0
+    while ahead:
+        part = ahead.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        here = "/".join((*done, part))
+        status = root.lstat(here) if ahead or last else None
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > MOST_LINKS:
+                raise TooManyLinks(path)
+            target = root.readlink(here)
+            if target.startswith("/"):
+                done.clear()
+            ahead.extend(target.split("/")[::-1])
+        else:
+            done.append(part)
+    return "/".join(done)

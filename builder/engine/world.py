@@ -1,0 +1,68 @@
+"""The doing tower's handles in one value: the engine receives them and never makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.engine.request import Secret, SshAgent
+from builder.events import Emit
+
+if TYPE_CHECKING:
+    from builder.engine.bases import Bases
+    from builder.engine.context import Context
+    from builder.sandbox.runner import Runner
+    from builder.snapshot.contract import Snapshotter
+    from builder.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the caller decided that bears on performing, not on the plan.
+
+    no_cache         a stage's name to whether its steps must be performed anew
+    network          of a RUN that asks for the default: ``host`` or ``none``
+    jobs             how many stages at once
+    """
+
+    no_cache: Callable[[str], bool] = lambda _: False
+    network: str = "host"
+    hosts: tuple[str, ...] = ()
+    shm_size: int = 64 << 20
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    ssh: Mapping[str, SshAgent] = field(default_factory=dict)
+    allow: frozenset[str] = frozenset()
+    jobs: int = 2
+    epoch: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What exists on both sides of the gate.
+
+    context   opens a build context by its name ("" is the main one); the same object each time
+    """
+
+    store: Store
+    bases: Bases
+    context: Callable[[str], Context]
+    settings: Settings
+    emit: Emit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What exists only behind the gate.
+
+    key      names the identities' map: what was written under another may not be touched
+    mounts   the folder of the cache mounts, owned by this map's root
+    """
+
+    snapshotter: Snapshotter
+    runner: Runner
+    key: str
+    mounts: Path

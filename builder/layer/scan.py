@@ -1,0 +1,292 @@
+"""A tree on disk → entries, in one pass.
+
+Order is depth first, names bytewise: the order in which changes are written, a folder before what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from builder.layer import xattrs
+from builder.layer.changes import Change, Entry, Removed
+
+# A path longer than PATH_MAX (4096 with its NUL, limits.h) must be opened in parts.
+_LONGEST = 4000
+
+Found = tuple[bytes, os.stat_result]
+"""A path relative to the root, and its ``lstat``."""
+
+State = tuple[int, int, int, int, int, int, int]
+"""(inode, ctime ns, mtime ns, size, mode, uid, gid): what tells whether a file was touched."""
+
+
+def walk(root: Path) -> Iterator[Found]:
+    """All that is in *root*, itself first as b"". One open and one getdents per folder, one stat per name.
+
+    No link is followed. The tree must not change meanwhile.
+    """
+    yield b"", os.stat(root, follow_symlinks=False)
+    base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        stack = [iter(_listing(base, b""))]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+                continue
+            yield found
+            if stat.S_ISDIR(found[1].st_mode):
+                stack.append(iter(_listing(base, found[0])))
+    finally:
+        os.close(base)
+
+
+def _listing(base: int, path: bytes) -> list[Found]:
+    prefix = path + b"/" if path else b""
+    folder = open_folder(base, path)
+    try:
+        with os.scandir(folder) as names:
+            # scandir of a descriptor gives str, undecodable bytes as surrogates (PEP 383)
+            listing = [(prefix + os.fsencode(item.name), item.stat(follow_symlinks=False)) for item in names]
+    finally:
+        os.close(folder)
+    listing.sort(key=_path)
+    return listing
+
+
+def _path(found: Found) -> bytes:
+    return found[0]
+
+
+def open_folder(base: int, path: bytes) -> int:
+    """A descriptor of the folder *path* below the folder *base*, however long the path is. No link may be in it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    if len(path) < _LONGEST:
+        return os.open(path or b".", flags, dir_fd=base)
+    folder = os.dup(base)
+    for part in path.split(b"/"):
+        inner = os.open(part, flags, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    return folder
+
+
+class Attributes:
+    """Reads extended attributes and link targets below a root, by path as long as the kernel takes it."""
+
+    def __init__(self, root: Path) -> None:
+        self._prefix = os.fsencode(root) + b"/"
+
+    def xattrs(self, path: bytes, mode: int) -> dict[bytes, bytes]:
+        """What a layer keeps. xattr(7): user attributes are only on files and folders, capabilities only on files."""
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return {}
+        if len(path) < _LONGEST:
+            return xattrs.read(self._prefix + path)
+        with self._above(path) as place:
+            return xattrs.read(place)
+
+    def link(self, path: bytes) -> bytes:
+        """A symbolic link's target."""
+        if len(path) < _LONGEST:
+            return os.readlink(self._prefix + path)
+        with self._above(path) as place:
+            return os.readlink(place)
+
+    def _above(self, path: bytes) -> _Above:
+        return _Above(self._prefix, path)
+
+
+class _Above:
+    """A short path to a file too deep for one: through its folder's descriptor."""
+
+    def __init__(self, root: bytes, path: bytes) -> None:
+        self._root = root
+        self._parent, _, self._name = path.rpartition(b"/")
+
+    def __enter__(self) -> bytes:
+        base = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._folder = open_folder(base, self._parent)
+        finally:
+            os.close(base)
+        return b"/proc/self/fd/%d/%b" % (self._folder, self._name)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._folder)
+
+
+class Links:
+    """Hard links, found by device and inode: the first name has the content, later ones name the first."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, int], bytes] = {}
+
+    def first(self, path: bytes, status: os.stat_result) -> bytes | None:
+        """The earlier name of the same file, or None, and then *path* is the first."""
+        if status.st_nlink < 2 or stat.S_ISDIR(status.st_mode):
+            return None
+        known = self._first.setdefault((status.st_dev, status.st_ino), path)
+        return None if known == path else known
+
+
+def entry(
+    path: bytes, status: os.stat_result, attributes: dict[bytes, bytes], link: bytes | None, hardlink: bytes | None
+) -> Entry:
+    """The entry for what was found at *path*."""
+    mode = status.st_mode
+    return Entry(
+        path=path,
+        mode=mode,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime=status.st_mtime_ns,
+        size=status.st_size if hardlink is None and stat.S_ISREG(mode) else 0,
+        link=link,
+        hardlink=hardlink,
+        rdev=status.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0,
+        xattrs=attributes,
+    )
+
+
+class Entries:
+    """Makes entries of what is found in one tree."""
+
+    def __init__(self, root: Path) -> None:
+        self._attributes = Attributes(root)
+        self._links = Links()
+
+    def __call__(self, path: bytes, status: os.stat_result) -> Entry | None:
+        """The entry; None for a socket, which no layer can hold."""
+        mode = status.st_mode
+        if stat.S_ISSOCK(mode):
+            return None
+        link = self._attributes.link(path) if stat.S_ISLNK(mode) else None
+        return entry(path, status, self._attributes.xattrs(path, mode), link, self._links.first(path, status))
+
+
+def scan(root: Path) -> Iterator[Entry]:
+    """All entries of *root*, itself first as b"", sorted; sockets left out."""
+    entries = Entries(root)
+    for path, status in walk(root):
+        made = entries(path, status)
+        if made is not None:
+            yield made
+
+
+def state(status: os.stat_result) -> State:
+    """What is remembered of a file to tell later whether it was touched.
+
+    ctime cannot be set by any call, so a file that was written, renamed, linked, or given other times, modes, owners or
+    attributes since then differs (stat(2), st_ctime).
+    """
+    # A folder's size and times follow its entries; they say nothing about the folder itself.
+    if stat.S_ISDIR(status.st_mode):
+        return status.st_ino, status.st_ctime_ns, 0, 0, status.st_mode, status.st_uid, status.st_gid
+    return (
+        status.st_ino,
+        status.st_ctime_ns,
+        status.st_mtime_ns,
+        status.st_size,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+    )
+
+
+Known = tuple[State, dict[bytes, bytes]]
+"""A file's state, and a folder's attributes (empty for other files: a change of theirs shows in the ctime)."""
+
+
+def index(root: Path) -> dict[bytes, Known]:
+    """The state of all that is in *root*, for ``difference`` later."""
+    attributes = Attributes(root)
+    return {
+        path: (state(status), attributes.xattrs(path, status.st_mode) if stat.S_ISDIR(status.st_mode) else {})
+        for path, status in walk(root)
+    }
+
+
+def difference(before: Mapping[bytes, Known], root: Path) -> Iterator[Change]:
+    """What *root* changed since ``index`` was taken of it, sorted.
+
+    A folder is told only if its mode, owner or attributes changed or something in it did.
+    """
+    attributes = Attributes(root)
+    entries = Entries(root)
+    gone = _Gone(before)
+    waiting: list[Entry] = []  # the folders above the present path of which nothing has been told yet
+    for path, status in walk(root):
+        old = before.get(path)
+        for lost in gone.until(path, stat.S_ISDIR(status.st_mode)):
+            yield from _told(waiting, lost)
+            yield Removed(lost)
+        if stat.S_ISDIR(status.st_mode) and old is not None and stat.S_ISDIR(old[0][4]):
+            held = attributes.xattrs(path, status.st_mode)
+            waiting = [above for above in waiting if _is_above(above.path, path)]
+            if (old[0][4:], old[1]) == (state(status)[4:], held):
+                waiting.append(entry(path, status, held, None, None))
+            else:
+                yield from _told(waiting, path)
+                yield entry(path, status, held, None, None)
+        elif old is None or old[0] != state(status):
+            made = entries(path, status)
+            if made is not None:
+                yield from _told(waiting, path)
+                yield made
+            elif old is not None:  # a socket took its place
+                yield from _told(waiting, path)
+                yield Removed(path)
+    for lost in gone.rest():
+        yield from _told(waiting, lost)
+        yield Removed(lost)
+
+
+def _is_above(folder: bytes, path: bytes) -> bool:
+    return not folder or path.startswith(folder + b"/")
+
+
+def _told(waiting: list[Entry], path: bytes) -> Iterator[Entry]:
+    """The folders above *path* that are still waiting, which they then no longer are; never the root: all have one."""
+    yield from [above for above in waiting if above.path and _is_above(above.path, path)]
+    waiting[:] = [above for above in waiting if not above.path or not _is_above(above.path, path)]
+
+
+class _Gone:
+    """The names that an index has and a tree has not, in order; of a folder only itself."""
+
+    def __init__(self, before: Mapping[bytes, Known]) -> None:
+        # dicts keep the order in which index() put them in: that of walk
+        self._old = iter(before)
+        self._next = next(self._old, None)
+        self._folder: bytes | None = None  # whose content is gone with it
+
+    def until(self, path: bytes, is_folder: bool) -> list[bytes]:
+        """What is missing between the last path and this one, which is there; in it too, unless it is a folder."""
+        out: list[bytes] = []
+        if self._next != path:
+            here = path.split(b"/")
+            while self._next is not None and self._next != path and self._next.split(b"/") < here:
+                self._take(out)
+        if self._next == path:
+            if not is_folder:
+                self._folder = path
+            self._next = next(self._old, None)
+        return out
+
+    def rest(self) -> list[bytes]:
+        """What is missing after the last path."""
+        out: list[bytes] = []
+        while self._next is not None:
+            self._take(out)
+        return out
+
+    def _take(self, out: list[bytes]) -> None:
+        lost = self._next
+        if lost is not None and (self._folder is None or not _is_above(self._folder, lost)):
+            out.append(lost)
+            self._folder = lost
+        self._next = next(self._old, None)

@@ -1,0 +1,193 @@
+"""COPY and ADD: what comes from where, and where it goes.
+
+source   BuildKit, frontend/dockerfile/dockerfile2llb/convert_copy.go
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from builder.dockerfile.instructions import Add, Copy, Heredoc, Transfer, Word
+from builder.errors import DockerfileError, ImageError
+from builder.image.names import Digest
+from builder.plan.findings import mistake
+from builder.plan.git import BadGitRef, GitRef, parse_git
+from builder.plan.paths import as_target
+from builder.plan.state import Job, StageState
+from builder.plan.steps import ContextInput, CopyStep, GitTree, InlineFile, RemoteFile
+from builder.plan.titles import title
+
+_OCTAL = re.compile(r"[0-7]{1,32}")
+_CLAUSE = r"[augo]*(?:[-+=][rwxXstugo]*)+"
+_SYMBOLIC = re.compile(rf"{_CLAUSE}(?:,{_CLAUSE})*")
+
+
+@dataclass(slots=True)
+class _Sources:
+    """The words before the target, by what they are."""
+
+    patterns: list[str] = field(default_factory=list)
+    remote: list[RemoteFile] = field(default_factory=list)
+    git: list[GitTree] = field(default_factory=list)
+
+
+def copy(state: StageState, instruction: Copy, job: Job) -> StageState:
+    """The stage after COPY."""
+    return _transfer(state, instruction, job)
+
+
+def add(state: StageState, instruction: Add, job: Job) -> StageState:
+    """The stage after ADD."""
+    return _transfer(state, instruction, job)
+
+
+def _transfer(state: StageState, instruction: Transfer, job: Job) -> StageState:
+    chown, chmod = _flag(state, instruction.chown, job), _flag(state, instruction.chmod, job)
+    checksum = _flag(state, instruction.checksum, job) if isinstance(instruction, Add) else ""
+    words = [(word, job.expand(state, word)) for word in instruction.sources]
+    target = job.expand(state, instruction.target)
+    inline = tuple(_inline(state, document, job) for document in instruction.heredocs)
+    if chmod and instruction.chmod is not None:
+        _check_mode(chmod, instruction.chmod)
+    if checksum and isinstance(instruction, Add) and instruction.checksum is not None:
+        _check_checksum(words, instruction.checksum)
+    sources = _sorted_out(instruction, words, checksum)
+    path, is_folder = as_target(state.cwd, target)
+    adds = isinstance(instruction, Add)
+    unpack = instruction.unpack if isinstance(instruction, Add) else None
+    step = CopyStep(
+        title=title(instruction.original, state.env, job.scope.escape),
+        where=instruction.span,
+        number=job.number,
+        input=(job.inputs[0] if job.inputs else None) or ContextInput(),
+        sources=tuple(sources.patterns),
+        inline=inline,
+        remote=tuple(sources.remote),
+        git=tuple(sources.git),
+        target=path,
+        target_is_folder=is_folder,
+        owner=chown or None,
+        mode=chmod or None,
+        # BuildKit makes a layer of its own only where no mode is asked for.
+        link=bool(instruction.link) and not chmod,
+        parents=bool(instruction.parents),
+        excludes=tuple(word.text for word in instruction.excludes),
+        unpack=(True if unpack is None else unpack) if adds else None,
+        unpack_remote=unpack is True,
+    )
+    return state.stepped(_history(instruction, chown, chmod, words, target), job.created, step)
+
+
+def _flag(state: StageState, word: Word | None, job: Job) -> str:
+    return job.expand(state, word) if word is not None else ""
+
+
+def _inline(state: StageState, document: Heredoc, job: Job) -> InlineFile:
+    content = document.content
+    if not document.quoted:
+        content = job.expand_document(state, content, document.span)
+    return InlineFile(name=document.name, content=content)
+
+
+def _history(instruction: Transfer, chown: str, chmod: str, words: list[tuple[Word, str]], target: str) -> str:
+    said = [
+        "ADD" if isinstance(instruction, Add) else "COPY",
+        *(["--parents"] if instruction.parents else []),
+        *([f"--chown={chown}"] if chown else []),
+        *([f"--chmod={chmod}"] if chmod else []),
+        *(text for _, text in words),
+        *(f"<<{document.name}" for document in instruction.heredocs),
+        target,
+        "# buildkit",
+    ]
+    return " ".join(said)
+
+
+def _check_mode(mode: str, word: Word) -> None:
+    octal = _OCTAL.fullmatch(mode)
+    if octal and int(mode, 8) <= 0o7777:
+        return
+    if octal or mode[0].isdigit() or not _SYMBOLIC.fullmatch(mode):
+        raise mistake(
+            f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777",
+            word.span,
+            "invalid-mode",
+            "write it as 755, or as u=rwx,go=rx",
+        )
+
+
+def _check_checksum(words: list[tuple[Word, str]], checksum: Word) -> None:
+    if len(words) != 1:
+        raise mistake("checksum can't be specified for multiple sources", checksum.span, "invalid-checksum")
+    word, text = words[0]
+    if not text.startswith(("http://", "https://")) and _git(text, word) is None:
+        raise mistake("checksum requires HTTP(S) or Git sources", checksum.span, "invalid-checksum")
+
+
+def _git(text: str, word: Word) -> GitRef | None:
+    try:
+        return parse_git(text)
+    except BadGitRef as e:
+        raise mistake(str(e), word.span, "invalid-git-url") from None
+
+
+def _sorted_out(instruction: Transfer, words: list[tuple[Word, str]], checksum: str) -> _Sources:
+    found = _Sources()
+    for word, text in words:
+        if ref := _git(text, word):
+            if not isinstance(instruction, Add):
+                raise mistake("source can't be a git ref for COPY", word.span, "remote-source", "ADD can fetch it")
+            found.git.append(_tree(instruction, word, text, ref, checksum))
+        elif text.startswith(("http://", "https://")):
+            if not isinstance(instruction, Add):
+                raise mistake("source can't be a URL for COPY", word.span, "remote-source", "ADD can fetch it")
+            found.remote.append(RemoteFile(url=text, name=_file_name(text), checksum=_digest(instruction, checksum)))
+        else:
+            found.patterns.append(text or ".")
+    return found
+
+
+def _tree(add: Add, word: Word, url: str, ref: GitRef, checksum: str) -> GitTree:
+    keep = add.keep_git_dir
+    if keep is not None and ref.keep_git_dir is not None and keep != ref.keep_git_dir:
+        raise mistake("inconsistent keep-git-dir configuration", word.span, "invalid-git-url")
+    if checksum and ref.checksum and checksum != ref.checksum:
+        raise mistake(f'checksum mismatch "{checksum}" != "{ref.checksum}"', word.span, "invalid-checksum")
+    return GitTree(
+        url=url,
+        remote=ref.remote,
+        ref=ref.ref,
+        subdir=ref.subdir,
+        commit=ref.checksum or checksum,
+        keep_git_dir=bool(keep if ref.keep_git_dir is None else ref.keep_git_dir),
+        submodules=ref.submodules is not False,
+        fetch_by_commit=ref.fetch_by_commit,
+    )
+
+
+def _digest(add: Transfer, checksum: str) -> str:
+    if not checksum:
+        return ""
+    try:
+        return Digest.parse(checksum)
+    except ImageError as e:
+        word = add.checksum if isinstance(add, Add) else None
+        raise DockerfileError(
+            f"invalid checksum: {e.message}",
+            code="invalid-checksum",
+            where=word.span if word else add.span,
+            hint="write it as sha256: and 64 hexadecimal digits",
+        ) from None
+
+
+def _file_name(url: str) -> str:
+    """The name that a URL's path ends in."""
+    from urllib.parse import unquote, urlsplit  # slow to import, and few Dockerfiles have a URL
+
+    try:
+        path = unquote(urlsplit(url).path)
+    except ValueError:
+        path = ""
+    name = path.rstrip("/").rpartition("/")[2]
+    return name if name not in ("", ".", "..") and "\0" not in name else "__unnamed__"

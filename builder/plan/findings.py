@@ -1,0 +1,53 @@
+"""What a compilation finds wrong or odd, gathered on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from builder.dockerfile.instructions import Instruction
+from builder.dockerfile.source import Span
+from builder.errors import DockerfileError
+from builder.plan.steps import Warning as LintWarning
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A warning, and the comment above its instruction, which may say to skip it."""
+
+    warning: LintWarning
+    comment: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """Mistakes and warnings of one compilation, in the order of their discovery."""
+
+    mistakes: list[DockerfileError] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+
+    def warn(self, rule: str, message: str, instruction: Instruction, where: Span | None = None) -> None:
+        """Note what *rule* found about *instruction*."""
+        warning = LintWarning(rule=rule, message=message, where=where or instruction.span)
+        self.warnings.append(Finding(warning, instruction.comment))
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Take up a DockerfileError, so that what follows is looked at as well."""
+        try:
+            yield
+        except DockerfileError as error:
+            self.mistakes.append(error)
+
+    def settle(self) -> None:
+        """Raise the first mistake, with the others beside it; nothing if there is none."""
+        if self.mistakes:
+            first, *others = self.mistakes
+            first.also = (*first.also, *others)
+            raise first
+
+
+def mistake(message: str, where: Span, code: str = "invalid-instruction", hint: str | None = None) -> DockerfileError:
+    """An error of the Dockerfile at *where*."""
+    return DockerfileError(message, code=code, where=where, hint=hint)

@@ -1,0 +1,63 @@
+"""Messages from behind the gate: pickled values in frames, over a pipe.
+
+A frame is one byte that says what it is, eight bytes of length, and so many bytes. Both ends are this program, so that
+pickle is safe; the bound is against our own mistakes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import threading
+from dataclasses import dataclass
+
+from builder.errors import InternalError
+
+LIMIT = 256 << 20
+"""Bytes of one message at the most."""
+
+MESSAGE, RESULT, ERROR, INTERRUPTED = b"m", b"r", b"e", b"i"
+_HEAD = struct.Struct("=cQ")
+
+
+class Sender:
+    """Writes frames; threads may share it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, kind: bytes, value: object) -> None:
+        """Write one frame. raises InternalError for what cannot be pickled, or is too large."""
+        try:
+            data = pickle.dumps(value, protocol=5)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise InternalError(f"a message cannot cross the gate: {error}", code="unpicklable-message") from error
+        if len(data) > LIMIT:
+            raise InternalError(f"a message of {len(data)} bytes cannot cross the gate", code="message-too-large")
+        with self._lock:
+            view = memoryview(_HEAD.pack(kind, len(data)) + data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Reads frames."""
+
+    file: io.BufferedReader
+
+    def receive(self) -> tuple[bytes, object] | None:
+        """The next frame, or None where the other end is gone."""
+        head = self.file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return None
+        kind, length = _HEAD.unpack(head)
+        if length > LIMIT:
+            raise InternalError(f"a message of {length} bytes came through the gate", code="message-too-large")
+        data = self.file.read(length)
+        if len(data) < length:
+            return None
+        return kind, pickle.loads(data)

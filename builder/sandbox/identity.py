@@ -1,0 +1,184 @@
+"""Who this process may become behind the gate: which ids a tree's owners are mapped to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import HostError, UsageError
+from native.constants import CAPABILITIES
+
+_SETUP_HINT = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdRange:
+    """*count* ids from *inside* on are, outside, those from *outside* on. source: user_namespaces(7)."""
+
+    inside: int
+    outside: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.inside} {self.outside} {self.count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who we are behind the gate.
+
+    kind   ``root``: root of the present user namespace, no new one; ``own``: a new user namespace with all ids of the
+           present one (a container's root without CAP_SYS_ADMIN); ``subid``: a new one with a sub-id range
+    key    names the map: what one identity wrote, another must not touch. A file name's characters only
+    """
+
+    kind: str
+    key: str
+    uids: tuple[IdRange, ...] = ()
+    gids: tuple[IdRange, ...] = ()
+
+
+def identity(userns: str = "auto") -> Identity:
+    """The best identity that this process can take, told from files and its own state alone; nothing is forked.
+
+    userns  ``auto``, ``none`` (no user namespace), ``subid``
+    raises  HostError naming what is missing and the smallest mend; UsageError for another word
+    """
+    if userns not in ("auto", "none", "subid", "single"):
+        raise UsageError(f"unknown user namespace mode {userns}", code="unknown-userns")
+    if userns == "single":
+        raise HostError(
+            "a user namespace with one id is not supported by this version",
+            code="userns-single-unsupported",
+            hint="use --userns auto or --userns subid",
+        )
+    if userns == "subid":
+        return _subid()
+    if os.geteuid() == 0:
+        if _effective_capabilities() >> CAPABILITIES["CAP_SYS_ADMIN"] & 1:
+            return Identity(kind="root", key="root" + _nested())
+        if userns == "auto":
+            return Identity(
+                kind="own", key="own" + _nested(), uids=_own("/proc/self/uid_map"), gids=_own("/proc/self/gid_map")
+            )
+    if userns == "none":
+        raise HostError(
+            "only root with CAP_SYS_ADMIN can do without a user namespace",
+            code="not-privileged",
+            hint="leave --userns at auto",
+        )
+    return _subid()
+
+
+def _effective_capabilities() -> int:
+    return int(_status_field("CapEff"), 16)
+
+
+def _status_field(name: str) -> str:
+    """A line of our own /proc/self/status. source: proc_pid_status(5)."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(name + ":"):
+                return line.split(":", 1)[1].strip()
+    return "0"
+
+
+def _extents(path: str) -> list[tuple[int, int, int]]:
+    with open(path) as table:
+        return [(int(a), int(b), int(c)) for a, b, c in (line.split() for line in table)]
+
+
+def _nested() -> str:
+    """What tells the present map from the first one's, where it is not the first: trees of other maps are not ours."""
+    extents = _extents("/proc/self/uid_map")
+    if extents in ([(0, 0, 4294967295)], []):
+        return ""
+    return "-in-" + "-".join(f"{outside}.{count}" for _, outside, count in extents[:8])
+
+
+def _own(path: str) -> tuple[IdRange, ...]:
+    # A child's extent may not straddle two of its parent's, so each is repeated as it is. user_namespaces(7).
+    return tuple(IdRange(inside=a, outside=a, count=c) for a, _, c in _extents(path))
+
+
+def _subid() -> Identity:
+    uid, gid = os.geteuid(), os.getegid()
+    name = _user_name(uid)
+    for program in ("newuidmap", "newgidmap"):
+        if find_program(program) is None:
+            raise HostError(
+                f"{program} is not installed",
+                code="no-newuidmap",
+                hint="install it: the package is called uidmap (Debian, Ubuntu, Alpine: shadow-uidmap) or shadow-utils",
+            )
+    ranges = []
+    for path in ("/etc/subuid", "/etc/subgid"):
+        found = sub_ids(_read(path), name, uid)
+        if not found:
+            raise HostError(
+                f"{path} gives {name or uid} no range of ids",
+                code="no-subids",
+                hint=_SETUP_HINT.format(name=name or uid),
+            )
+        ranges.append(found)
+    uids, gids = _mapped(uid, ranges[0]), _mapped(gid, ranges[1])
+    return Identity(kind="subid", key=_subid_key(uid, gid, ranges[0], ranges[1]), uids=uids, gids=gids)
+
+
+def _subid_key(uid: int, gid: int, uids: list[tuple[int, int]], gids: list[tuple[int, int]]) -> str:
+    """Short where it is as almost everywhere: one range of 65536, the same for groups."""
+    if uids == gids and len(uids) == 1 and uids[0][1] == 65536 and uid == gid:
+        return f"u{uid}-{uids[0][0]}"
+    words = ["-".join(f"{start}.{count}" for start, count in ranges) for ranges in (uids, gids)]
+    return f"u{uid}-{words[0]}-g{gid}-{words[1]}"
+
+
+def _mapped(own: int, ranges: list[tuple[int, int]]) -> tuple[IdRange, ...]:
+    mapped = [IdRange(inside=0, outside=own, count=1)]
+    for start, count in ranges:
+        mapped.append(IdRange(inside=mapped[-1].inside + mapped[-1].count, outside=start, count=count))
+    return tuple(mapped)
+
+
+def sub_ids(text: str, name: str | None, number: int) -> list[tuple[int, int]]:
+    """The (start, count) ranges that an /etc/subuid gives a user, by name or by number. source: subuid(5).
+
+    At most four lines are taken: newuidmap takes a range as three arguments, and older kernels five ranges in all.
+    """
+    found = []
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[0] in (name, str(number)) and fields[1].isdigit() and fields[2].isdigit():
+            start, count = int(fields[1]), int(fields[2])
+            if count and start + count < 1 << 32:
+                found.append((start, count))
+    return found[:4]
+
+
+def _user_name(uid: int) -> str | None:
+    # Only rootless builds want it, and it may ask a directory server.
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}", code="no-subids") from None
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program that belongs to the system, whatever PATH says of /usr/sbin."""
+    for folder in (*os.environ.get("PATH", "").split(":"), "/usr/bin", "/bin", "/usr/sbin", "/sbin"):
+        path = f"{folder}/{name}"
+        if folder.startswith("/") and os.access(path, os.X_OK):
+            return path
+    return None

@@ -1,0 +1,100 @@
+"""The kernel's refusals at the gate, said as what is missing and the smallest mend.
+
+source   clone(2), user_namespaces(7), newuidmap(1); bubblewrap and rootlesskit name the same settings
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from builder.errors import HostError
+from builder.sandbox.identity import Identity
+
+_APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+
+
+def clone_refused(error: OSError, who: Identity) -> HostError:
+    """Why clone(2) made no namespaces."""
+    what = "namespaces" if who.kind == "root" else "user namespaces"
+    if error.errno in (errno.ENOSPC, errno.EUSERS):
+        if _setting("/proc/sys/user/max_user_namespaces") == "0":
+            return HostError(
+                "user namespaces are turned off: user.max_user_namespaces is 0",
+                code="user-namespaces-disabled",
+                hint="as root: sysctl -w user.max_user_namespaces=28633",
+            )
+        return HostError(
+            f"no more {what} can be made here: {error.strerror}",
+            code="user-namespaces-disabled",
+            hint="raise user.max_user_namespaces in the namespaces around this one, or nest less deeply",
+        )
+    if error.errno in (errno.ENOSYS, errno.EINVAL):
+        return HostError(
+            f"this kernel has no {what}",
+            code="no-user-namespaces",
+            hint="a kernel with CONFIG_USER_NS and CONFIG_PID_NS is needed, Linux 5.11 or later",
+        )
+    if error.errno == errno.EPERM and _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return HostError(
+            "user namespaces are refused to ordinary users: kernel.unprivileged_userns_clone is 0",
+            code="user-namespaces-refused",
+            hint="as root: sysctl -w kernel.unprivileged_userns_clone=1",
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return HostError(
+            f"{what} are refused here, most likely by the container's seccomp profile",
+            code="user-namespaces-refused",
+            hint="start the container with a profile that allows clone and mount: podman's default one, "
+            "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+        )
+    return HostError(f"{what} cannot be made: {error.strerror}", code="user-namespaces-refused")
+
+
+def mount_refused(error: OSError) -> HostError:
+    """Why not even "/" could be made private inside: a security module."""
+    if _setting(_APPARMOR) == "1":
+        return HostError(
+            "user namespaces here may not mount: kernel.apparmor_restrict_unprivileged_userns is 1",
+            code="mounts-refused",
+            hint="as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    return HostError(
+        f"mounting is refused inside the namespaces: {error.strerror}",
+        code="mounts-refused",
+        hint="in a container, start it with --security-opt apparmor=unconfined and a seccomp profile that allows mount",
+    )
+
+
+def map_refused(error: OSError) -> HostError:
+    """Why the container's root may not map its own ids. source: user_namespaces(7), "Defining … mappings"."""
+    return HostError(
+        f"this root may not map its own ids: {error.strerror}",
+        code="id-map-refused",
+        hint="the container needs the capabilities SETUID, SETGID and SETFCAP (docker's default set has them)",
+    )
+
+
+def newuidmap_failed(program: str, text: str) -> HostError:
+    """Why newuidmap or newgidmap wrote no map; *text* is its stderr."""
+    hint = "check that it is installed setuid root, or with file capabilities"
+    if _setting("/proc/self/status", "NoNewPrivs") == "1":
+        hint = "no_new_privs is set, which makes setuid programs powerless: allow privilege escalation for this process"
+    elif _setting(_APPARMOR) == "1":
+        hint = "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    elif "Operation not permitted" in text:
+        hint = (
+            "in a container: setcap cap_setuid=ep newuidmap, setcap cap_setgid=ep newgidmap, and no setuid bit on them"
+        )
+    said = text.strip().splitlines()[-1].removeprefix(f"{program}: ") if text.strip() else "it said nothing"
+    return HostError(f"{program} failed: {said}", code="newuidmap-failed", hint=hint)
+
+
+def _setting(path: str, field: str | None = None) -> str | None:
+    try:
+        text = Path(path).read_text()
+    except OSError:
+        return None  # a kernel without this setting
+    if field is None:
+        return text.strip()
+    return next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith(field + ":")), None)
