@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.engine.deliver import deliver, needs
 from builder.engine.opening import open_world
 from builder.engine.planning import make_plan
-from builder.engine.request import Built, BuildRequest, Output, Secret, SshAgent
+from builder.engine.request import BuildRequest, Built, Output, Secret, SshAgent
 from builder.engine.solve import Missed, Solution, look_up
 from builder.engine.world import World
 from builder.events import BuildFinished, Emit, PlanReady, silent

@@ -48,9 +48,9 @@ OPTIONS = (
     Option(
         name="annotation",
         kind="list",
-        metavar="[TYPE:]NAME=VALUE",
+        metavar="NAME=VALUE",
         group=_IMAGE,
-        summary="Annotation of the manifest, or of what TYPE says",
+        summary="Annotation of the manifest",
     ),
     Option(
         name="build-context",

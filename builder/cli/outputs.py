@@ -17,7 +17,7 @@ from builder.image.names import Reference
 
 _IMAGES = ("docker", "oci", "image", "registry")
 _BOOLEANS = ("tar", "push", "force-compression", "oci-mediatypes", "rewrite-timestamp")
-# Attributes by the kinds of output that have them; annotations stand beside the table.
+# Attributes by the kinds of output that have them.
 _ATTRIBUTES = {
     "name": _IMAGES,
     "tar": ("docker", "oci"),
@@ -28,7 +28,6 @@ _ATTRIBUTES = {
     "oci-mediatypes": _IMAGES,
     "rewrite-timestamp": (*_IMAGES, "tar", "local"),
 }
-_ANNOTATION = re.compile(r"annotation(?:-(?:index|manifest)(?:-descriptor)?)?(?:\[[a-z0-9_/-]+\])?\..+")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
@@ -52,8 +51,8 @@ def output(text: str) -> Output:
 
 def _attribute(kind: str, name: str, value: str) -> str:
     """*value* in its one spelling."""
-    if _ANNOTATION.fullmatch(name) and kind in _IMAGES:
-        return value
+    if name.startswith("annotation"):
+        reject(f"--output: {name!r} is not supported", "annotate all outputs alike: --annotation NAME=VALUE")
     if kind not in _ATTRIBUTES.get(name, ()):
         known = [key for key, kinds in _ATTRIBUTES.items() if kind in kinds]
         reject(f"--output type={kind}: {name!r} is not supported", "supported: " + ", ".join(known) if known else None)
@@ -61,6 +60,8 @@ def _attribute(kind: str, name: str, value: str) -> str:
         truth = boolean(value)
         if truth is None:
             reject(f"--output: {name} is true or false, not {value!r}")
+        if name == "oci-mediatypes" and not truth:
+            reject("--output: oci-mediatypes=false is not supported: manifests have the media types of OCI")
         return "true" if truth else "false"
     if name == "compression" and value not in _COMPRESSIONS:
         reject(f"--output: compression {value!r} is not supported", "one of " + ", ".join(_COMPRESSIONS))

@@ -161,9 +161,10 @@ class Display:
 
 
 def note_text(note: Note, style: Style) -> str:
-    """``warning: text (where)``."""
+    """``warning: text (where)``; of a place its first line alone, which is short."""
     head = style.yellow("warning") if note.level == "warning" else style.blue("note")
-    return f"{head}: {harmless(note.text)}" + (f" ({harmless(note.where)})" if note.where else "")
+    place = note.where.partition("\n")[0]
+    return f"{head}: {harmless(note.text)}" + (f" ({harmless(place)})" if place else "")
 
 
 def summary(display: Display, style: Style) -> list[str]:

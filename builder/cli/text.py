@@ -11,7 +11,7 @@ _SEQUENCES = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|\x1b?$)"
     r"|\x1b[ -/]*(?:[0-~]|$)"
 )
-_BACKSPACED = re.compile(r"[^\b]\b")
+_BACKSPACED = re.compile(r"[^\x08]\x08")
 
 
 def harmless(line: str) -> str:

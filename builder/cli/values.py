@@ -139,25 +139,20 @@ def tag(text: str) -> str:
     return text
 
 
-_ANNOTATED = ("index", "index-descriptor", "manifest", "manifest-descriptor")
+def manifest_annotations(values: Iterable[str]) -> dict[str, str]:
+    """``[manifest:]KEY=VALUE`` as a mapping; indexes and descriptors bear none.
 
-
-def annotated(values: Iterable[str]) -> dict[str, str]:
-    """``[TYPE[PLATFORM],…:]KEY=VALUE`` as a mapping of ``[TYPE[PLATFORM]:]KEY``, one entry for each type.
-
-    source   docker/buildx, util/buildflags/export.go, ParseAnnotations
+    source   docker/buildx, util/buildflags/export.go, ParseAnnotations: ``TYPE[PLATFORM],…:KEY=VALUE``
     """
     found: dict[str, str] = {}
     for text in values:
         left, equals, value = text.partition("=")
-        types, colon, key = left.rpartition(":")
+        kinds, colon, key = left.rpartition(":")
         if not equals or not key:
             reject(f"--annotation {text!r} is not KEY=VALUE")
-        if not colon:
-            found[key] = value
-        for one in types.split(",") if colon else ():
-            match = re.fullmatch(r"([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?", one)
-            if not match or match[1] not in _ANNOTATED:
-                reject(f"--annotation: {one!r} is nothing that bears annotations", "one of " + ", ".join(_ANNOTATED))
-            found[f"{one}:{key}"] = value
+        if colon and kinds != "manifest":
+            reject(
+                f"--annotation {text!r}: only the manifest can bear annotations", f"write --annotation {key}={value}"
+            )
+        found[key] = value
     return found

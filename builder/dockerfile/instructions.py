@@ -47,7 +47,7 @@ class Instruction:
 
     name      upper case: ``COPY``
     original  the logical line as BuildKit's ``Node.Original`` has it: continuations joined, flags included, heredoc
-              bodies left out
+              bodies left out, spaces at the ends trimmed
     span      the keyword to the end of the logical line
     comment   the comment lines directly above, joined (descriptions for ``--call outline|targets``)
     """
@@ -56,6 +56,11 @@ class Instruction:
     original: str
     span: Span
     comment: str = ""
+
+    @property
+    def keyword(self) -> str:
+        """The name as written, for what is said about the text: ``copy``."""
+        return self.original[: len(self.name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

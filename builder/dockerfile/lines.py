@@ -19,7 +19,7 @@ MAX_BYTES = 16 << 20
 """The largest file: BuildKit's clients send no message of more than 16 MiB (``DefaultMaxRecvMsgSize``)."""
 
 MAX_LINES = 1_000_000
-MAX_TEXT = 2 << 20
+MAX_TEXT = 1 << 20
 """The most characters that all instructions together may have, comments and here-documents not counted."""
 
 MAX_LINE_BYTES = 65_536
@@ -32,14 +32,16 @@ _SURROGATES = re.compile("[\udc80-\udcff]")
 class LogicalLine:
     """An instruction's text, and where each part of it stands in the file.
 
-    pieces   (offset in text, line, column) of each physical line's part, ascending
+    offsets  where in the text each physical line's part begins, ascending
+    pieces   the line and the column of each part
     shift    what is to be added to an offset, for a part of a line that is parsed on its own (ONBUILD)
     damaged  some bytes were not UTF-8; each is U+FFFD in ``text``
     """
 
     file: SourceFile
     text: str
-    pieces: tuple[tuple[int, int, int], ...]
+    offsets: tuple[int, ...]
+    pieces: tuple[tuple[int, int], ...]
     shift: int = 0
     damaged: bool = False
 
@@ -57,16 +59,12 @@ class LogicalLine:
 
     def tail(self, start: int, end: int) -> LogicalLine:
         """``text[start:end]`` as a line of its own."""
-        return LogicalLine(self.file, self.text[start:end], self.pieces, self.shift + start, self.damaged)
+        return LogicalLine(self.file, self.text[start:end], self.offsets, self.pieces, self.shift + start, self.damaged)
 
     def _place(self, offset: int) -> tuple[int, int]:
-        at = bisect_right(self.pieces, offset, key=_offset) - 1
-        begin, line, column = self.pieces[max(at, 0)]
-        return line, column + offset - begin
-
-
-def _offset(piece: tuple[int, int, int]) -> int:
-    return piece[0]
+        at = max(bisect_right(self.offsets, offset) - 1, 0)
+        line, column = self.pieces[at]
+        return line, column + offset - self.offsets[at]
 
 
 @dataclass(slots=True)
@@ -183,7 +181,8 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
     first = lines.next
     continuation = _continuation(escape)
     parts: list[str] = []
-    pieces: list[tuple[int, int, int]] = []
+    offsets: list[int] = []
+    pieces: list[tuple[int, int]] = []
     length = 0
     empty: Span | None = None
     while lines.next < len(lines.raw):
@@ -199,7 +198,8 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
         found = continuation.search(text, column)
         part = text[column : found.start()] if found else text[column:]
         parts.append(part)
-        pieces.append((length, index + 1, column))
+        offsets.append(length)
+        pieces.append((index + 1, column))
         length += len(part)
         lines.spent += len(part)
         if lines.spent > MAX_TEXT:
@@ -216,4 +216,4 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
         lines.empty.append(empty)
     joined = "".join(parts)
     shown = _SURROGATES.sub("\ufffd", joined)
-    return LogicalLine(lines.file, shown, tuple(pieces), damaged=shown != joined)
+    return LogicalLine(lines.file, shown, tuple(offsets), tuple(pieces), damaged=shown != joined)

@@ -145,6 +145,7 @@ class _File:
         elif isinstance(instruction, Arg):
             self.globals.append(instruction)
         elif not self.broken_stage:
+            self.broken_stage = True  # said once
             raise DockerfileError(
                 "no build stage in current context",
                 code="no-stage",

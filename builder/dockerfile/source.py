@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,7 +13,7 @@ class SourceFile:
     """
 
     name: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Span:
           COPY --from=biulder /out /usr/bin/
                       ^^^^^^^
         """
-        head = f"{self.file.name}:{self.line}"
+        head = f"{self.file.name}:{self.line}" if self.line else self.file.name
         if not 0 < self.line <= len(self.file.lines):
             return head
         text = self.file.lines[self.line - 1]
@@ -42,6 +42,8 @@ class Span:
         shift = max(0, min(start - 60, len(text) - 160)) if len(text) > 160 else 0
         shown = text[shift : shift + 160]
         marks = max(1, min(end, len(text), shift + 160) - start)
+        # What would move a terminal's cursor, or turn the text around, is not shown as it is.
+        shown = "".join(c if c.isprintable() or c in "\t\xa0\u3000" else "\ufffd" for c in shown)
         # A tab is as wide as the terminal makes it: repeat it, so that the caret stands where the text does.
         pad = "".join("\t" if c == "\t" else " " for c in shown[: start - shift])
         return f"{head}\n  {shown}\n  {pad}{'^' * marks}"

@@ -14,6 +14,7 @@ from functools import lru_cache
 from builder.dockerfile.words import GO_SPACE
 
 _WHITESPACE = re.compile(r"[\t\v\f\r ]+")
+_NO_SPACE = re.compile(f"[^{GO_SPACE}]")
 _SPACES = frozenset(GO_SPACE)
 
 
@@ -31,6 +32,12 @@ def trimmed(source: str, start: int, end: int) -> tuple[int, int]:
     body = source[start:end].lstrip(GO_SPACE)
     start = end - len(body)
     return start, start + len(body.rstrip(GO_SPACE))
+
+
+def _skip(source: str, start: int, end: int) -> int:
+    """Where the next character is that is no space. Nothing is copied: this is asked for each word of a line."""
+    found = _NO_SPACE.search(source, start, end)
+    return found.start() if found else end
 
 
 def keyword(source: str) -> tuple[Token, int, int]:
@@ -74,7 +81,7 @@ def flags(source: str, start: int, end: int, escape: str) -> tuple[list[Token], 
     """Leading words that begin with ``--``, unquoted, and where the arguments begin. ``--`` alone ends the flags."""
     found: list[Token] = []
     while True:
-        start, _ = trimmed(source, start, end)
+        start = _skip(source, start, end)
         if not source.startswith("--", start, end):
             return found, start
         token = _flag(source, start, end, escape)
@@ -114,7 +121,7 @@ def words(source: str, start: int, end: int, escape: str) -> Iterator[Token]:
     """Words as a shell would see them, with quotes and escapes still in them (ENV, LABEL, ARG)."""
     outside, double = _stops(escape)
     while True:
-        start, _ = trimmed(source, start, end)
+        start = _skip(source, start, end)
         if start >= end:
             return
         at = start

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from builder.dockerfile.ignore import Decision, IgnoreFile
+from builder.dockerfile.ignore import IgnoreFile
 from builder.engine.file_hashes import FileHashes
 from builder.engine.patterns import clean
 from builder.engine.source import CONTEXT, TooManyLinks, TreeRoot, join, resolve, split
@@ -50,6 +50,7 @@ class Filtered(TreeRoot):
         super().__init__(folder, label=label, owners=False, hashes=hashes)
         self._ignore = ignore
         self._listed: dict[str, Mapping[str, os.stat_result]] = {}
+        self._holding: dict[str, bool] = {}
 
     def entries(self, path: str) -> Mapping[str, os.stat_result]:
         """What the folder holds and no pattern excludes."""
@@ -78,20 +79,41 @@ class Filtered(TreeRoot):
         ignore = self._ignore
         if ignore is None or not ignore.decide(path).ignored:
             return True
-        if not stat.S_ISDIR(status.st_mode) or not ignore.may_take_back_below(path):
-            return False
+        return stat.S_ISDIR(status.st_mode) and ignore.may_take_back_below(path) and self._holds_any(path, ignore)
+
+    def _holds_any(self, path: str, ignore: IgnoreFile) -> bool:
+        """Whether something in the excluded folder *path* is taken back in. Without recursion: folders may be deep."""
+        waiting = [(path, self._unfiltered(path))]
+        while waiting:
+            folder, found = waiting[-1]
+            known = self._holding.get(folder)
+            item = None if known is not None else next(found, None)
+            if known or (item is not None and not ignore.decide(join(folder, item[0])).ignored):
+                self._holding.update((above, True) for above, _ in waiting)
+                return True
+            if item is None:
+                self._holding[folder] = False
+                waiting.pop()
+            elif stat.S_ISDIR(item[1].st_mode):
+                inner = join(folder, item[0])
+                if ignore.may_take_back_below(inner):
+                    waiting.append((inner, self._unfiltered(inner)))
+        return False
+
+    def _unfiltered(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         try:
-            return bool(self.entries(path))
+            return iter(super().entries(path).items())
         except ContextError:
-            # fsutil, filter.go: an excluded folder that cannot be read is passed over.
-            return False
+            return iter(())  # fsutil, filter.go: an excluded folder that cannot be read is passed over
 
     def why_missing(self, path: str) -> str | None:
         """The line that excludes *path*, if it is on disk."""
         if self._ignore is None or super().lstat(path) is None:
             return None
         decision = self._ignore.decide(path)
-        return f"it is excluded by {self._ignore.name}:{decision.line}: {decision.pattern}" if decision.ignored else None
+        return (
+            f"it is excluded by {self._ignore.name}:{decision.line}: {decision.pattern}" if decision.ignored else None
+        )
 
 
 class Context:
@@ -119,8 +141,9 @@ class Context:
         raises      ContextError, code ``no-context``
         """
         label = f"{CONTEXT} {name}" if name else CONTEXT
+        root = Filtered(folder, ignore, label=label, hashes=FileHashes(load, save))
         try:
-            root = Filtered(folder, ignore, label=label, hashes=FileHashes(load, save))
+            os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as e:
             hint = "the context is a folder: pybuild [OPTIONS] FOLDER" if isinstance(e, NotADirectoryError) else None
             raise ContextError(
@@ -148,14 +171,28 @@ class Context:
         path = clean(path)
         if self._ignore is None or not path:
             return Why(path, True)
-        decision: Decision = self._ignore.decide(path)
+        decision = self._ignore.decide(path)
         included = not decision.ignored or self.root.lstat(path) is not None
-        return Why(path, included, self._ignore.name, decision.line, decision.pattern)
+        return Why(path, included, self._ignore.name, decision.line or 0, decision.pattern or "")
 
     def newest(self) -> int:
         """The time of the newest file, whole seconds since the epoch; 0 for an empty context."""
         times = (item.status.st_mtime for item in self.ls() if not stat.S_ISDIR(item.status.st_mode))
         return int(max(times, default=0))
+
+
+def open_context(
+    folder: Path,
+    dockerfile: Path | None,
+    *,
+    name: str = "",
+    load: Callable[[], dict[Any, Any]] | None = None,
+    save: Callable[[dict[Any, Any]], None] | None = None,
+) -> Context:
+    """The context in *folder* with the ignore file that holds for it; parameters as in ``find_ignore`` and ``open``."""
+    found = find_ignore(folder, dockerfile)
+    ignore = IgnoreFile.parse(found[1].decode("utf-8", "surrogateescape"), found[0]) if found else None
+    return Context.open(folder, ignore=ignore, name=name, load=load, save=save)
 
 
 def find_ignore(folder: Path, dockerfile: Path | None) -> tuple[str, bytes] | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine.assemble import Assembled, assemble, layers_of
 from builder.engine.recompress import Packing, recompress
-from builder.engine.request import Built, BuildRequest, Output
-from builder.errors import HostError, ImageError
+from builder.engine.request import BuildRequest, Built, Output
+from builder.errors import HostError
 from builder.events import Exported, Progress
-from builder.image.documents import OCI_INDEX, OCI_MANIFEST, Descriptor, Index
+from builder.image.documents import OCI_INDEX, Descriptor, Index
 from builder.image.names import Reference
 from builder.image.views import ImageFiles
 

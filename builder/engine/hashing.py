@@ -16,6 +16,7 @@ from builder.plan.steps import CopyStep
 
 _CHUNK = 1 << 20
 
+
 def selection_digest(root: SourceRoot, step: CopyStep) -> Digest:
     """The digest of all that ``step.sources`` select in *root*.
 

@@ -60,7 +60,7 @@ class Inputs:
 
     def _files(self, step: CopyStep, solver: Solver) -> str:
         if isinstance(step.input, ContextInput):
-            return f"files:{selection_digest(self._world.context(step.input.name), step)}"
+            return f"files:{selection_digest(self._world.context(step.input.name).root, step)}"
         if isinstance(step.input, ScratchInput):
             return "files:"
         selection = Digest.of(repr((step.sources, step.excludes, step.parents)).encode("utf-8", "surrogatepass")).hex

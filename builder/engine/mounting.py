@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -107,7 +108,8 @@ def _cache(mount: CacheMount, performer: Performer, solver: Solver, stack: ExitS
     tree = held / "tree"
     if not tree.exists():
         fresh = held / "fresh"
-        remove_tree(fresh)
+        if fresh.exists():  # left by one that was killed while it was being filled
+            shutil.rmtree(fresh)
         fresh.mkdir(mode=0o755)
         if mount.input is None or isinstance(mount.input, ScratchInput):
             os.chmod(fresh, mount.mode)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.dockerfile.ignore import IgnoreFile
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.parse import parse
 from builder.engine.bases import Bases, is_folder
-from builder.engine.context import Context, open_context
+from builder.engine.context import Context, find_ignore
 from builder.engine.request import BuildRequest
 from builder.engine.world import Settings, World
 from builder.errors import ContextError, DockerfileError
@@ -129,18 +130,20 @@ class Contexts:
                 written = self._request.contexts[name]
                 if not is_folder(written):
                     raise ContextError(f"the build context {name} is not a folder: {written}", code="no-context")
-                self._open[name] = self._opened(Path(written), None)
+                self._open[name] = self._opened(name, Path(written), None)
             else:
-                self._open[name] = self._opened(self._folder, self._dockerfile)
+                self._open[name] = self._opened(name, self._folder, self._dockerfile)
         return self._open[name]
 
-    def _opened(self, folder: Path, dockerfile: Path | None) -> Context:
-        name = f"context {folder.resolve()}"
-        return open_context(
+    def _opened(self, name: str, folder: Path, dockerfile: Path | None) -> Context:
+        memory = f"context {folder.resolve()}"
+        found = find_ignore(folder, dockerfile)
+        return Context.open(
             folder,
-            dockerfile,
-            load=lambda: self._store.memory(name),
-            save=lambda known: self._store.remember(name, known),
+            ignore=IgnoreFile.parse(found[1].decode("utf-8", "replace"), found[0]) if found else None,
+            name=name,
+            load=lambda: self._store.memory(memory),
+            save=lambda known: self._store.remember(memory, known),
         )
 
 

@@ -1,16 +1,16 @@
-"""Two pattern languages: Go's ``filepath.Match`` for sources, and patternmatcher's for ``--exclude`` and ``--parents``.
+"""The patterns of sources: Go's ``filepath.Match``.
 
-In both ``*`` and ``?`` stop at "/", ``[a-z]`` and ``[^a-z]`` are classes (which in Go may match "/"), and a backslash
-takes the next character as it is. The second has ``**`` besides, for any number of folders.
+``*`` and ``?`` stop at "/", ``[a-z]`` and ``[^a-z]`` are classes (which may match "/"), and a backslash takes the next
+character as it is. ``**`` is no more than ``*``. (``--exclude`` and ``--parents`` have those of ``.dockerignore``.)
 
-source   Go, path/filepath/match.go; moby/patternmatcher, patternmatcher.go, whose choices are followed one by one
+source   Go, path/filepath/match.go; tonistiigi/fsutil, copy/copy.go, containsWildcards
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _END = ""
 
@@ -126,143 +126,34 @@ def _tamed(pieces: list[str], crossing: bool) -> str:
     stars = [index for index, piece in enumerate(pieces) if piece == "[^/]*"]
     done = ""
     last = 0
-    for star, following in zip(stars, stars[1:], strict=False):
+    for star, following in pairwise(stars):
         between = "".join(pieces[star + 1 : following])
-        if "/" in pieces[star + 1 : following] or re.escape("/") in pieces[star + 1 : following]:
+        if "/" in pieces[star + 1 : following]:
             continue
         done += "".join(pieces[last:star]) + f"(?>[^/]*?{between})"
         last = following
     return done + "".join(pieces[last:])
 
 
-class Patterns:
-    """An ordered list of patterns, as ``--exclude`` and ``--parents`` have them; ``!`` takes back what one before took.
+class Reach:
+    """Whether a pattern of ``--parents`` may match something in a folder: so much can be told of its first components.
 
-    raises   BadPattern
+    Patterns are those of ``.dockerignore``, in which ``**`` takes any number of folders.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = [_Pattern(text) for text in (each.strip() for each in patterns) if text]
-        self.exceptions = any(pattern.exception for pattern in self._patterns)
+    def __init__(self, pattern: str) -> None:
+        self._parts: list[re.Pattern[str]] = []
+        self._endless = False
+        for part in pattern.split("/"):
+            expression, crossing = (None, True) if "**" in part else match_expression(part)
+            if expression is None or crossing:
+                self._endless = True
+                break
+            self._parts.append(expression)
 
-    def __bool__(self) -> bool:
-        return bool(self._patterns)
-
-    def begin(self) -> tuple[bool, ...]:
-        """What nothing has matched yet."""
-        return (False,) * len(self._patterns)
-
-    def matches(self, path: str, above: tuple[bool, ...]) -> tuple[bool, tuple[bool, ...]]:
-        """Whether *path* matches, and which patterns it matched, to be given as *above* for what is in it."""
-        matched = False
-        own: list[bool] = []
-        for pattern, from_above in zip(self._patterns, above, strict=True):
-            # A pattern that cannot change the answer isn't asked, and then it is not handed down either.
-            hit = from_above or (pattern.exception == matched and pattern.match(path))
-            own.append(hit)
-            if hit:
-                matched = not pattern.exception
-        return matched, tuple(own)
-
-    def may_match_below(self, folder: str) -> bool:
-        """False if no pattern but exceptions can match anything in *folder*."""
-        return any(not pattern.exception and pattern.may_match_below(folder) for pattern in self._patterns)
-
-
-class _Pattern:
-    def __init__(self, text: str) -> None:
-        cleaned = _go_clean(text)
-        self.exception = cleaned.startswith("!")
-        if self.exception:
-            cleaned = cleaned[1:]
-            if not cleaned:
-                raise BadPattern(text)
-        match_expression(cleaned)  # for its errors: what Go's Match refuses is no pattern here either
-        self._text = cleaned
-        self._compile(cleaned)
-        self._parts: list[re.Pattern[str] | None] | None = None
-
-    def _compile(self, text: str) -> None:
-        kind, expression = _translate(text)
-        if kind == "prefix":
-            prefix = text[:-2]
-            self.match = lambda path: path.startswith(prefix)
-        elif kind == "suffix":
-            suffix = text[2:]
-            self.match = lambda path: path.endswith(suffix) or (suffix[:1] == "/" and path == suffix[1:])
-        elif kind == "exact":
-            self.match = lambda path: path == text
-        else:
-            fullmatch = re.compile(expression).fullmatch
-            self.match = lambda path: fullmatch(path) is not None
-
-    def may_match_below(self, folder: str) -> bool:
-        if self._parts is None:
-            self._parts = []
-            for part in self._text.split("/"):
-                # From a ** on, or a class that may take a slash, anything may match.
-                expression, crossing = (None, True) if "**" in part else match_expression(part)
-                self._parts.append(None if crossing else expression)
-                if crossing:
-                    break
+    def __call__(self, folder: str) -> bool:
+        """Whether the pattern may match below *folder*."""
         names = folder.split("/")
-        for index, name in enumerate(names):
-            if index >= len(self._parts):
-                return False
-            expression = self._parts[index]
-            if expression is None:
-                return True
-            if not expression.fullmatch(name):
-                return False
-        return len(names) < len(self._parts)
-
-
-def _go_clean(text: str) -> str:
-    """filepath.Clean: unlike ``clean`` it keeps a leading slash, and ``..`` that nothing is before."""
-    rooted = text.startswith("/")
-    kept: list[str] = []
-    for part in text.split("/"):
-        if part == ".." and kept and kept[-1] != "..":
-            kept.pop()
-        elif part == ".." and rooted:
-            continue
-        elif part not in ("", "."):
-            kept.append(part)
-    return "/" * rooted + "/".join(kept) or "."
-
-
-def _translate(text: str) -> tuple[str, str]:
-    """How the pattern is matched, in patternmatcher's four ways, and its expression."""
-    kind = "exact"
-    out = ""
-    at = 0
-    while at < len(text):
-        char = text[at]
-        first = at == 0
-        at += 1
-        if char == "*" and text[at : at + 1] == "*":
-            at += 1
-            if text[at : at + 1] == "/":
-                at += 1
-            if at == len(text):
-                if kind == "exact":
-                    kind = "prefix"
-                else:
-                    kind, out = "expression", out + r"[^\n]*"
-            else:
-                kind, out = "expression", out + r"(?:[^\n]*/)?"
-            if first:
-                kind = "suffix"
-        elif char == "*":
-            kind, out = "expression", out + "[^/]*"
-        elif char == "?":
-            kind, out = "expression", out + "[^/]"
-        elif char == "[":
-            found, at = _take_class(text, at)
-            kind, out = "expression", out + found.text
-        elif char == "\\":
-            kind, out = "expression", out + re.escape(text[at])
-            at += 1
-        else:
-            out += re.escape(char)
-    return kind, out
+        if len(names) >= len(self._parts) and not self._endless:
+            return False
+        return all(part.fullmatch(name) for part, name in zip(self._parts, names, strict=False))

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from builder.engine.copying import perform_copy
+from builder.engine.copying import perform_copy, perform_workdir
 from builder.engine.running import perform_run
 from builder.engine.source import SourceRoot, TreeRoot
-from builder.engine.workdir import perform_workdir
 from builder.errors import InternalError
 from builder.image.documents import OCI_LAYER
 from builder.image.names import Digest
@@ -124,7 +123,7 @@ class Performer:
     def source(self, of: Input, solver: Solver) -> Iterator[SourceRoot]:
         """Where a copy takes from."""
         if isinstance(of, ContextInput):
-            yield self.world.context(of.name)
+            yield self.world.context(of.name).root
         else:
             with self.root(solver.position_of(of)) as root:
                 yield TreeRoot(root)

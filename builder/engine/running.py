@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from builder.engine.mounting import mounted
-from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError
 from builder.events import StepOutput
 from builder.plan.steps import RunStep
 from builder.sandbox.command import Command, ExitStatus, Extra
@@ -43,7 +43,13 @@ def perform_run(step: RunStep, draft: Draft, performer: Performer, solver: Solve
             shm_size=world.settings.shm_size,
             ulimits=world.settings.ulimits,
         )
-        done = inside.runner.run(command, output=lambda stream, data: world.emit(StepOutput(step.number, stream, data)))
+        try:
+            done = inside.runner.run(
+                command, output=lambda stream, data: world.emit(StepOutput(step.number, stream, data))
+            )
+        except BuilderError as error:
+            error.where = error.where or step.where
+            raise
     if done.status.code:
         raise _failure(step, done.status)
     clean_stubs(draft.tree, done.stubs)

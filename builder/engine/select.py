@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from builder.dockerfile.ignore import IgnoreFile
 from builder.dockerfile.source import Span
-from builder.engine.patterns import BadPattern, Patterns, clean, has_wildcards, match_expression
+from builder.engine.patterns import BadPattern, Reach, clean, has_wildcards, match_expression
 from builder.engine.source import SourceRoot, TooManyLinks, join, resolve, split
 from builder.errors import ContextError, DockerfileError
 from builder.plan.steps import CopyStep
@@ -59,39 +60,50 @@ class Source:
     """One source of a step, taken apart.
 
     pattern   cleaned; has wildcards or not
-    include   ``--parents``: what is kept below ``pattern``, which is the pivot's folder, or the root
+    exclude   ``--exclude``: what is left out of a folder; None for nothing
+    include   ``--parents``: what is kept below ``pattern``, which is then the pivot's folder, or the root
+    reach     whether ``include`` may match below a folder
     required  ``--parents`` without wildcards: the path that must be among what is taken, or None
     """
 
     pattern: str
-    include: Patterns | None
-    exclude: Patterns
-    required: str | None
+    exclude: IgnoreFile | None = None
+    include: IgnoreFile | None = None
+    reach: Callable[[str], bool] = lambda _: True
+    required: str | None = None
 
 
-def sources(step: CopyStep) -> tuple[Source, ...]:
+def sources(step: CopyStep) -> Iterator[Source]:
     """The step's sources in order.
 
     raises   DockerfileError if a pattern is malformed
     """
-    try:
-        exclude = Patterns(step.excludes)
-        return tuple(_source(text, step.parents, exclude) for text in step.sources)
-    except BadPattern as e:
-        raise DockerfileError(str(e), code="bad-pattern", where=step.where) from None
+    exclude = excluded_by(step)
+    for text in step.sources:
+        try:
+            yield _parents(text, exclude, step.where) if step.parents else Source(_checked(clean(text)), exclude)
+        except BadPattern as e:
+            raise DockerfileError(str(e), code="bad-pattern", where=step.where) from None
 
 
-def _source(text: str, parents: bool, exclude: Patterns) -> Source:
-    if not parents:
-        return Source(_checked(clean(text)), None, exclude, None)
+def excluded_by(step: CopyStep) -> IgnoreFile | None:
+    """The patterns of ``--exclude``."""
+    return IgnoreFile.of(step.excludes, step.where) if step.excludes else None
+
+
+def _parents(text: str, exclude: IgnoreFile | None, where: Span) -> Source:
     above, pivot, rest = text.partition("/./")
     if not pivot:
         above, rest = "", text
     kept = clean(rest)
     plain = not has_wildcards(above) and not has_wildcards(rest)
-    required = clean(f"{above}/{rest}") if plain else None
-    # Without a pattern BuildKit keeps nothing: the one that matches no name stands for that.
-    return Source(_checked(clean(above)), Patterns((kept or ".",)), exclude, required)
+    return Source(
+        pattern=_checked(clean(above)),
+        exclude=exclude,
+        include=IgnoreFile.of((kept,), where),  # of no pattern, nothing: so BuildKit has it
+        reach=Reach(kept),
+        required=clean(f"{above}/{rest}") if plain else None,
+    )
 
 
 def _checked(pattern: str) -> str:
@@ -188,13 +200,12 @@ class _Walk:
     def __init__(self, root: SourceRoot, match: Match, source: Source) -> None:
         self._root = root
         self._match = match
-        self._include = source.include
-        self._exclude = source.exclude
+        self._source = source
 
     def __iter__(self) -> Iterator[Picked]:
-        nothing = (self._include.begin() if self._include else (), self._exclude.begin())
+        filtered = self._source.include is not None or self._source.exclude is not None
         late: list[Picked] = []
-        waiting = [self._frame(self._match.path, "", nothing)]
+        waiting = [self._frame(self._match.path, "", 0)]
         while waiting:
             frame = waiting[-1]
             item = next(frame.found, None)
@@ -204,45 +215,39 @@ class _Walk:
                 del late[frame.late :]
                 continue
             name, status = item
-            inner = join(frame.inner, name)
-            included, excluded, hits = self._judge(inner, frame.above)
             is_folder = stat.S_ISDIR(status.st_mode)
+            inner = join(frame.inner, name) if filtered or is_folder else ""
+            included, entered = self._judge(inner) if filtered else (True, True)
             if included:
-                for above in late:
-                    yield above
-                late.clear()
+                if late:
+                    yield from late
+                    late.clear()
                 yield Picked(frame.path, frame.inner, name, status)
-            if is_folder and (included or self._worth_entering(inner, excluded)):
+            if is_folder and entered:
                 if not included:
                     late.append(Picked(frame.path, frame.inner, name, status, late=True))
-                waiting.append(self._frame(join(frame.path, name), inner, hits, len(late) - (not included)))
+                waiting.append(self._frame(join(frame.path, name), inner, len(late) - (not included)))
 
-    def _frame(self, path: str, inner: str, above: _Above, late: int = 0) -> _Frame:
-        return _Frame(path, inner, iter(self._root.entries(path).items()), above, late)
+    def _frame(self, path: str, inner: str, late: int) -> _Frame:
+        return _Frame(path, inner, iter(self._root.entries(path).items()), late)
 
-    def _judge(self, inner: str, above: _Above) -> tuple[bool, bool, _Above]:
-        if not self._include and not self._exclude:
-            return True, False, above
-        included, include_hits = self._include.matches(inner, above[0]) if self._include else (True, above[0])
-        excluded, exclude_hits = self._exclude.matches(inner, above[1]) if self._exclude else (False, above[1])
-        return included and not excluded, excluded, (include_hits, exclude_hits)
-
-    def _worth_entering(self, inner: str, excluded: bool) -> bool:
-        if excluded and not self._exclude.exceptions:
-            return False
-        return excluded or self._include is None or self._include.may_match_below(inner)
-
-
-_Above = tuple[tuple[bool, ...], tuple[bool, ...]]
-"""Which patterns, of those to include and those to exclude, matched a folder above."""
+    def _judge(self, inner: str) -> tuple[bool, bool]:
+        """Whether *inner* is taken, and whether it is looked into if it is a folder."""
+        include, exclude = self._source.include, self._source.exclude
+        excluded = exclude is not None and exclude.decide(inner).ignored
+        if excluded and exclude is not None and not exclude.has_exceptions:
+            return False, False
+        included = include is None or include.decide(inner).ignored
+        return included and not excluded, included or self._source.reach(inner)
 
 
 @dataclass(slots=True)
 class _Frame:
+    """A folder that is being walked; ``late`` is how many late folders were known when it was entered."""
+
     path: str
     inner: str
     found: Iterator[tuple[str, os.stat_result]]
-    above: _Above
     late: int
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -59,10 +60,11 @@ class Reader:
     """Opens files and folders below one root, one folder kept open: neighbours are opened one after the other."""
 
     def __init__(self, base: int, label: str) -> None:
-        self._base = os.dup(base)
+        """*base* is the root's descriptor, from now on the reader's own."""
+        self._base = base
         self._label = label
         self._path = ""
-        self._folder = self._base
+        self._folder = base
 
     def __enter__(self) -> Self:
         return self
@@ -149,38 +151,37 @@ class TreeRoot:
         self.label = label
         self.owners = owners
         self.hashes = hashes or FileHashes()
-        self._base = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        # A root lives as long as something may still read from it; nobody else knows how long that is.
-        base = getattr(self, "_base", None)
-        if base is not None:
-            os.close(base)
+        # Opened for each look and closed again: a view that nobody holds open can be unmounted.
+        self._folder = folder.absolute()
 
     def entries(self, path: str) -> Mapping[str, os.stat_result]:
         """What the folder holds."""
         try:
-            folder = open_folder(self._base, path) if path else os.open(".", _FOLDER, dir_fd=self._base)
-            try:
-                with os.scandir(folder) as found:
-                    return {
-                        name: item.stat(follow_symlinks=False)
-                        for name, item in sorted((item.name, item) for item in found)
-                    }
-            finally:
-                os.close(folder)
+            with self._opened(path) as folder, os.scandir(folder) as found:
+                return {
+                    name: item.stat(follow_symlinks=False) for name, item in sorted((item.name, item) for item in found)
+                }
         except OSError as e:
             raise unreadable(path, e, self.label) from e
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        base = folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if path:
+                folder = open_folder(base, path)
+            yield folder
+        finally:
+            os.close(base)
+            if folder != base:
+                os.close(folder)
 
     def lstat(self, path: str) -> os.stat_result | None:
         """The status of *path*."""
         folder, name = split(path)
         try:
-            above = open_folder(self._base, folder) if folder else os.dup(self._base)
-            try:
+            with self._opened(folder) as above:
                 return os.stat(name or ".", dir_fd=above, follow_symlinks=False)
-            finally:
-                os.close(above)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as e:
@@ -189,15 +190,18 @@ class TreeRoot:
     def readlink(self, path: str) -> str:
         """A link's target."""
         folder, name = split(path)
-        with self.reader() as reader:
-            try:
-                return os.readlink(name, dir_fd=reader.folder(folder))
-            except OSError as e:
-                raise unreadable(path, e, self.label) from e
+        try:
+            with self._opened(folder) as above:
+                return os.readlink(name, dir_fd=above)
+        except OSError as e:
+            raise unreadable(path, e, self.label) from e
 
     def reader(self) -> Reader:
         """What opens files."""
-        return Reader(self._base, self.label)
+        try:
+            return Reader(os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), self.label)
+        except OSError as e:
+            raise unreadable("", e, self.label) from e
 
     def why_missing(self, path: str) -> str | None:
         """Nothing is hidden here."""

@@ -73,8 +73,9 @@ def _replacing(path: Path) -> Iterator[int]:
     try:
         yield fd
         if not named:
-            # open(2), "O_TMPFILE": linkat(2) of /proc/self/fd/N with AT_SYMLINK_FOLLOW gives the file a name.
-            os.link(f"/proc/self/fd/{fd}", temporary, follow_symlinks=True)
+            # open(2), "O_TMPFILE": linkat(2) of /proc/self/fd/N with AT_SYMLINK_FOLLOW gives the file a name. Python
+            # calls linkat only when it is given a folder, which an absolute path leaves unused: any descriptor will do.
+            os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=fd, follow_symlinks=True)
             named = True
         # leaves, if killed here: the complete file under its temporary name
         os.rename(temporary, path)

@@ -9,6 +9,7 @@ source   OCI image-spec v1.1: descriptor.md, manifest.md, image-index.md, config
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -40,12 +41,17 @@ def canonical(value: Json) -> bytes:
 def read_json(data: bytes, what: str) -> dict[str, Json]:
     """The JSON object in *data*; ImageError (``invalid-document``) that names *what* if there is none."""
     try:
-        value = json.loads(data)
+        # RFC 8259, section 8.1: JSON that systems exchange is UTF-8. NaN and its like are Python's own.
+        value = json.loads(str(data, "utf-8", "surrogatepass"), parse_constant=_no_number)
     except (ValueError, RecursionError) as e:
         raise ImageError(f"{what} is not JSON: {e}", code="invalid-document") from None
     if not isinstance(value, dict):
         raise ImageError(f"{what} is not a JSON object", code="invalid-document")
     return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def compression_of(media_type: str) -> str:
@@ -75,19 +81,16 @@ class Descriptor:
         """The descriptor in *value*, or ImageError."""
         try:
             size, platform = value["size"], value.get("platform")
-            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
                 raise ValueError(f"size {size!r}")
             return cls(
                 media_type=str(value["mediaType"]),
                 digest=Digest.parse(str(value["digest"])),
                 size=size,
                 platform=_platform(platform) if platform else None,
-                annotations={str(k): str(v) for k, v in (value.get("annotations") or {}).items()},
-                extra={
-                    k: v
-                    for k, v in value.items()
-                    if k not in ("mediaType", "digest", "size", "platform", "annotations")
-                },
+                annotations=_annotations(value),
+                extra=_rest(value, "mediaType", "digest", "size", "platform", "annotations")
+                | ({"platform": rest} if (rest := _rest(platform or {}, "os", "architecture", "variant")) else {}),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise ImageError(f"not a descriptor: {e!r}", code="invalid-document") from None
@@ -100,10 +103,18 @@ class Descriptor:
             "size": self.size,
         }
         if self.platform:
-            out["platform"] = platform_json(self.platform)
+            out["platform"] = dict(self.extra.get("platform") or {}) | platform_json(self.platform)
         if self.annotations:
             out["annotations"] = dict(self.annotations)
         return out
+
+
+def _rest(value: Json, *known: str) -> dict[str, Json]:
+    return {key: item for key, item in value.items() if key not in known}
+
+
+def _annotations(value: Json) -> dict[str, str]:
+    return {str(key): str(text) for key, text in (value.get("annotations") or {}).items()}
 
 
 def _platform(value: Json) -> Platform:
@@ -132,19 +143,21 @@ class Manifest:
     def read(cls, data: bytes, media_type: str = OCI_MANIFEST) -> Self:
         """The manifest in *data*, or ImageError."""
         value = read_json(data, "the manifest")
+        if value.get("schemaVersion") == 1:
+            raise ImageError("an image of Docker's schema 1 cannot be read", code="unsupported-media-type")
+        # CVE-2021-41190: what is a manifest to one reader and an index to another is refused, as containerd does.
+        if "manifests" in value:
+            raise ImageError("not an image manifest: it has manifests", code="invalid-document")
         try:
             return cls(
                 media_type=str(value.get("mediaType") or media_type),
                 config=Descriptor.read(value["config"]),
-                layers=tuple(Descriptor.read(layer) for layer in value["layers"]),
-                annotations=value.get("annotations") or {},
-                extra={
-                    k: v
-                    for k, v in value.items()
-                    if k not in ("schemaVersion", "mediaType", "config", "layers", "annotations")
-                },
+                # Go writes an empty list as null.
+                layers=tuple(Descriptor.read(layer) for layer in value["layers"] or ()),
+                annotations=_annotations(value),
+                extra=_rest(value, "schemaVersion", "mediaType", "config", "layers", "annotations"),
             )
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, AttributeError) as e:
             raise ImageError(f"not an image manifest: {e!r}", code="invalid-document") from None
 
     def bytes(self) -> bytes:
@@ -173,18 +186,16 @@ class Index:
     def read(cls, data: bytes, media_type: str = OCI_INDEX) -> Self:
         """The index in *data*, or ImageError."""
         value = read_json(data, "the index")
+        if "layers" in value or "config" in value:
+            raise ImageError("not an image index: it has layers", code="invalid-document")
         try:
             return cls(
                 media_type=str(value.get("mediaType") or media_type),
-                manifests=tuple(Descriptor.read(item) for item in value["manifests"]),
-                annotations=value.get("annotations") or {},
-                extra={
-                    k: v
-                    for k, v in value.items()
-                    if k not in ("schemaVersion", "mediaType", "manifests", "annotations")
-                },
+                manifests=tuple(Descriptor.read(item) for item in value["manifests"] or ()),
+                annotations=_annotations(value),
+                extra=_rest(value, "schemaVersion", "mediaType", "manifests", "annotations"),
             )
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, AttributeError) as e:
             raise ImageError(f"not an image index: {e!r}", code="invalid-document") from None
 
     def bytes(self) -> bytes:
@@ -199,14 +210,19 @@ class Index:
         return canonical(out)
 
     def select(self, platform: Platform) -> Descriptor | None:
-        """The manifest for *platform*: the same variant first, else one that names none, else the only architecture."""
+        """The manifest for *platform*: the same variant, else the next lower one, else the only architecture.
+
+        source   containerd/platforms, compare.go, platformVector: an arm/v7 also runs v6 and v5, an amd64/v3 v2 and v1
+        """
         images = [m for m in self.manifests if m.annotations.get("vnd.docker.reference.type") is None]
         same = [
             m
             for m in images
             if m.platform and (m.platform.os, m.platform.architecture) == (platform.os, platform.architecture)
         ]
-        for variant in (platform.variant, ""):
+        version = platform.variant.removeprefix("v")
+        lower = [f"v{n}" for n in range(int(version) - 1, 0, -1)] if re.fullmatch("[1-9]", version) else []
+        for variant in (platform.variant, *lower, ""):
             for item in same:
                 if item.platform and item.platform.variant == variant:
                     return item
@@ -259,12 +275,12 @@ class RunConfig:
                 labels={str(k): str(v) for k, v in (value.get("Labels") or {}).items()},
                 stop_signal=str(value.get("StopSignal") or ""),
                 shell=words["shell"],
-                healthcheck=value.get("Healthcheck"),
+                healthcheck=None if value.get("Healthcheck") is None else dict(value["Healthcheck"]),
                 on_build=words["on_build"] or (),
                 args_escaped=bool(value.get("ArgsEscaped")),
-                extra={k: v for k, v in value.items() if k not in _RUN_FIELDS},
+                extra=_rest(value, *_RUN_FIELDS),
             )
-        except (TypeError, AttributeError) as e:
+        except (TypeError, ValueError, AttributeError) as e:
             raise ImageError(f"not an image configuration: {e!r}", code="invalid-document") from None
 
     def json(self) -> dict[str, Json]:
@@ -324,8 +340,8 @@ class HistoryEntry:
 
     def json(self) -> dict[str, Json]:
         """The entry as it is written."""
-        out: dict[str, Json] = {"created_by": self.created_by}
-        for name in ("created", "comment", "author"):
+        out: dict[str, Json] = {}
+        for name in ("created", "created_by", "comment", "author"):
             if getattr(self, name):
                 out[name] = getattr(self, name)
         return out | ({"empty_layer": True} if self.empty_layer else {})
@@ -351,7 +367,7 @@ class ImageConfig:
             history = tuple(
                 HistoryEntry(
                     created_by=str(item.get("created_by") or ""),
-                    created=item.get("created"),
+                    created=_moment(item.get("created")),
                     empty_layer=bool(item.get("empty_layer")),
                     comment=str(item.get("comment") or ""),
                     author=str(item.get("author") or ""),
@@ -363,9 +379,9 @@ class ImageConfig:
                 config=RunConfig.read(value.get("config")),
                 diff_ids=tuple(Digest.parse(d) for d in (value.get("rootfs") or {}).get("diff_ids") or ()),
                 history=history,
-                created=value.get("created"),
+                created=_moment(value.get("created")),
                 author=str(value.get("author") or ""),
-                extra={k: v for k, v in value.items() if k not in _CONFIG_FIELDS},
+                extra=_rest(value, *_CONFIG_FIELDS),
             )
         except (TypeError, AttributeError) as e:
             raise ImageError(f"not an image configuration: {e!r}", code="invalid-document") from None
@@ -387,13 +403,20 @@ class ImageConfig:
         return replace(self, config=replace(self.config, **changes))
 
 
+def _moment(value: Json) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"created is {value!r}")
+    return value
+
+
 _CONFIG_FIELDS = {"os", "architecture", "variant", "config", "rootfs", "history", "created", "author"}
 
 
 def chain_id(diff_ids: tuple[Digest, ...]) -> Digest:
     """What identifies a stack of layers by content: ImageError for an empty one.
 
-    source   OCI image-spec, config.md, "Layer ChainID": ChainID(L0|...|Ln) = Digest(ChainID(L0|...|Ln-1) + " " + DiffID(Ln))
+    source   OCI image-spec, config.md, "Layer ChainID":
+             ChainID(L0|...|Ln) = Digest(ChainID(L0|...|Ln-1) + " " + DiffID(Ln))
     """
     if not diff_ids:
         raise ImageError("an image without layers has no chain id", code="invalid-document")

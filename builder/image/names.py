@@ -57,7 +57,9 @@ class Digest(str):
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ class Reference:
         source   distribution/reference, normalize.go: the first component is a host if it holds "." or ":" or is
                  "localhost" or has capitals
         """
+        if _IMAGE_ID.fullmatch(text):
+            # normalize.go, ParseNormalizedNamed: a name that could be taken for an image's id is refused.
+            raise ImageError(f"invalid reference format: {text!r} is an image id", code="invalid-reference")
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         head, slash, tail = rest.partition("/")
@@ -111,9 +116,11 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The name as people write it: ``debian:latest``."""
-        name = f"{self.registry}/{self.repository}"
-        name = name.removeprefix(f"{DEFAULT_REGISTRY}/library/").removeprefix(f"{DEFAULT_REGISTRY}/")
-        return name + self._suffix()
+        if self.registry != DEFAULT_REGISTRY:
+            return str(self)
+        official = self.repository.removeprefix("library/")
+        # library/a/b stays what it is: a/b would be another repository.
+        return (self.repository if "/" in official else official) + self._suffix()
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
@@ -124,6 +131,15 @@ class Reference:
 
 
 _OS = {"macos": "darwin"}
+# containerd/platforms, database.go: what may stand alone.
+_KNOWN_OS = {
+    *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "macos", "netbsd"),
+    *("openbsd", "plan9", "solaris", "windows", "zos"),
+}
+_KNOWN_ARCHITECTURES = {
+    *("386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64"),
+    *("s390x", "sparc64", "wasm"),
+}
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
@@ -155,9 +171,15 @@ class Platform:
             raise ImageError(f"invalid platform: {text!r}", code="invalid-platform", hint="write it as linux/amd64")
         if len(parts) == 1:
             base = default or cls("linux", "amd64")
-            if parts[0] in ("linux", "windows", "darwin", "freebsd", "macos"):
+            if parts[0] in _KNOWN_OS:
                 return cls.normalised(parts[0], base.architecture, base.variant)
-            return cls.normalised(base.os, parts[0], "")
+            if parts[0] in _KNOWN_ARCHITECTURES or parts[0] in _ARCHITECTURES:
+                return cls.normalised(base.os, parts[0], "")
+            raise ImageError(
+                f"unknown operating system or architecture: {text!r}",
+                code="invalid-platform",
+                hint="write it as linux/amd64",
+            )
         return cls.normalised(*parts)
 
     @classmethod
@@ -165,7 +187,7 @@ class Platform:
         """The platform under its standard names."""
         architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
         variant = variant or implied
-        if (architecture, variant) == ("arm64", "v8") or (architecture, variant) == ("amd64", "v1"):
+        if (architecture, variant) in (("arm64", "v8"), ("arm64", "8"), ("amd64", "v1")):
             variant = ""
         if architecture == "arm":
             variant = {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"}.get(variant, variant)

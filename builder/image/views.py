@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import ImageError
+from builder.errors import BuilderError, ImageError
 from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Index, Manifest, read_json
 from builder.image.names import Digest
 
@@ -18,6 +18,9 @@ Read = Callable[[Descriptor], bytes]
 
 MOST_DOCUMENTS = 10_000
 """Manifests and indexes that may hang on one descriptor; far above any that is real."""
+
+MOST_DEPTH = 8
+"""Indexes in indexes."""
 
 DOCUMENT_LIMIT = 16 << 20
 """Bytes of a manifest, index or configuration; far above any that is real."""
@@ -69,40 +72,49 @@ def verify(descriptor: Descriptor, data: bytes) -> None:
         raise ImageError(f"the content of {descriptor.digest} is another", code="digest-mismatch")
 
 
-def contents(root: Descriptor, read: Read) -> tuple[Descriptor, ...]:
+def contents(root: Descriptor, read: Read, *, lenient: bool = False) -> tuple[Descriptor, ...]:
     """Every blob that hangs on *root* once, children before what names them, *root* last.
 
     A writer that keeps this order never holds a document without what it names.
 
+    lenient  a document that cannot be read is taken as one that names nothing
     raises   ImageError ``not-an-image`` if *root* is neither manifest nor index; ``invalid-document`` for endless ones
     """
     found: dict[Digest, Descriptor] = {}
-    for descriptor in _below(root, read, depth=0, seen=set()):
+    for descriptor in _below(root, read, lenient, depth=0, seen=set()):
         found.setdefault(descriptor.digest, descriptor)
     return tuple(found.values())
 
 
-def _below(descriptor: Descriptor, read: Read, depth: int, seen: set[Digest]) -> Iterator[Descriptor]:
+def _below(descriptor: Descriptor, read: Read, lenient: bool, depth: int, seen: set[Digest]) -> Iterator[Descriptor]:
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
-    if len(seen) > MOST_DOCUMENTS or depth > 8:
+    if len(seen) > MOST_DOCUMENTS or depth > MOST_DEPTH:
         raise ImageError("more manifests hang on the image than any has", code="invalid-document")
-    if descriptor.media_type in INDEX_TYPES:
-        for item in Index.read(read(descriptor), descriptor.media_type).manifests:
-            # An index may name what is no image (image-index.md, "manifests": unknown media types are to be ignored,
-            # not refused); such a blob is carried along as it is.
-            if item.media_type in INDEX_TYPES or item.media_type in MANIFEST_TYPES:
-                yield from _below(item, read, depth + 1, seen)
-            else:
-                yield item
-    elif descriptor.media_type in MANIFEST_TYPES:
-        manifest = Manifest.read(read(descriptor), descriptor.media_type)
-        yield manifest.config
-        yield from manifest.layers
-    else:
-        raise not_an_image(descriptor)
+    try:
+        named = _named(descriptor, read)
+    except BuilderError:
+        if not lenient:
+            raise
+        named = ()
+    for item in named:
+        # An index may name what is no image (image-index.md, "manifests": unknown media types are to be ignored,
+        # not refused); such a blob is carried along as it is, like a layer.
+        if item.media_type in INDEX_TYPES or item.media_type in MANIFEST_TYPES:
+            yield from _below(item, read, lenient, depth + 1, seen)
+        else:
+            yield item
     yield descriptor
+
+
+def _named(descriptor: Descriptor, read: Read) -> tuple[Descriptor, ...]:
+    if descriptor.media_type in INDEX_TYPES:
+        return Index.read(read(descriptor), descriptor.media_type).manifests
+    if descriptor.media_type in MANIFEST_TYPES:
+        manifest = Manifest.read(read(descriptor), descriptor.media_type)
+        return (manifest.config, *manifest.layers)
+    raise not_an_image(descriptor)
 
 
 def manifests(root: Descriptor, read: Read) -> tuple[tuple[Descriptor, Manifest], ...]:

@@ -33,6 +33,7 @@ class Applied:
     implied         folders that no entry told
     links           (path, target) of hard links to files of the layers below
     whiteouts       deletions, which mean something only if the layers below hold such a name
+    opaques         folders that hide what lies below, which mean something only if there is such a folder
     empties_root    the root itself is opaque, which overlayfs does not look at
     """
 
@@ -43,6 +44,7 @@ class Applied:
     implied: tuple[bytes, ...] = ()
     links: tuple[tuple[bytes, bytes], ...] = ()
     whiteouts: tuple[bytes, ...] = ()
+    opaques: tuple[bytes, ...] = ()
     empties_root: bool = False
 
 
@@ -72,9 +74,10 @@ def apply(
         size=size,
         entries=entries,
         notes=tuple(work.tree.notes),
-        implied=tuple(work.tree.implied) if work.overlay else (),
+        implied=_implied(work.tree) if work.overlay else (),
         links=tuple(work.links.items()),
         whiteouts=tuple(work.whiteouts),
+        opaques=tuple(work.tree.opaques),
         empties_root=work.empties_root,
     )
     if base_lookup is not None:
@@ -85,7 +88,19 @@ def apply(
 def settle_applied(root: Path, applied: Applied, below: Below) -> None:
     """Finish a layer that was applied before those *below* it were there."""
     with translated("cannot unpack the layer", ()):
-        settle(root, below, applied.implied, applied.links, applied.whiteouts, empties_root=applied.empties_root)
+        settle(
+            root,
+            below,
+            applied.implied,
+            applied.links,
+            applied.whiteouts,
+            applied.opaques,
+            empties_root=applied.empties_root,
+        )
+
+
+def _implied(tree: Tree) -> tuple[bytes, ...]:
+    return tuple(tree.implied) if tree.root_is_told else (b"", *tree.implied)
 
 
 class _Apply:

@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 
+from native import syscalls
+
 
 def remove_tree(name: bytes, parent: int) -> int:
     """Remove *name* in the folder *parent* (a descriptor) and all in it; the bytes that were freed.
@@ -46,7 +48,11 @@ def remove_tree(name: bytes, parent: int) -> int:
 
 
 def _enter(name: bytes, parent: int) -> int:
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    if name == b"..":
+        return os.open(name, flags, dir_fd=parent)
+    # What is mounted in the tree, for whatever mishap, is not ours to remove: EXDEV.
+    return syscalls.openat2(parent, name, flags, 0, syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_BENEATH)
 
 
 def _step(old: int, new: int) -> int:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from builder.errors import ImageError
 from builder.layer import xattrs
-from builder.layer.tree import CONFINED, OVERLAY, Tree, clean, is_whiteout
+from builder.layer.tree import CONFINED, OPAQUE_XATTR, OVERLAY, Tree, clean, is_whiteout
 from native import syscalls
 
 
@@ -36,16 +36,15 @@ def settle(
     root: Path,
     below: Below,
     implied: Sequence[bytes],
-    links: Sequence[tuple[bytes, bytes]],
-    whiteouts: Sequence[bytes],
+    links: Sequence[tuple[bytes, bytes]] = (),
+    whiteouts: Sequence[bytes] = (),
+    opaques: Sequence[bytes] = (),
     *,
-    empties_root: bool,
+    empties_root: bool = False,
 ) -> None:
     """Finish the layer in the folder *root*, which stands on *below*. For the arguments see ``apply.Applied``."""
     with _Inside(root) as inside:
-        for path in whiteouts:
-            if below.find(path) is None:
-                inside.remove_whiteout(path)
+        moved: list[tuple[bytes, bytes]] = []
         for path in implied:
             found = below.find(path)
             if found is None:
@@ -54,9 +53,18 @@ def settle(
             if stat.S_ISDIR(status.st_mode):
                 inside.dress(path, found, status)
             elif stat.S_ISLNK(status.st_mode):
-                _move_behind_link(root, inside, below, path)
+                moved.append((path, _move_behind_link(root, inside, below, path)))
+        for path in whiteouts:
+            path = _after(moved, path)
+            if below.find(path) is None:
+                inside.remove_whiteout(path)
+        for path in opaques:
+            path = _after(moved, path)
+            found = below.find(path)
+            if found is None or not stat.S_ISDIR(os.lstat(found).st_mode):
+                inside.remove_mark(path)
         for path, target in links:
-            _link(root, below, path, target)
+            _link(root, below, _after(moved, path), target)
         if empties_root:
             _hide_root(os.fsencode(root), below)
 
@@ -96,6 +104,15 @@ class _Inside:
                     os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return
+
+    def remove_mark(self, path: bytes) -> None:
+        with self.folder(path) as folder:
+            if folder is not None:
+                try:
+                    os.removexattr(folder, OPAQUE_XATTR)
+                except OSError as e:
+                    if e.errno != errno.ENODATA:
+                        raise
 
     def remove_folder(self, path: bytes) -> None:
         above, _, name = path.rpartition(b"/")
@@ -149,25 +166,34 @@ def resolve(below: Below, path: bytes) -> bytes:
     return b"/".join(where)
 
 
-def _move_behind_link(root: Path, inside: _Inside, below: Below, path: bytes) -> None:
-    """What the layer put into *path*, which below is a link to a folder, belongs to where the link leads.
+def _after(moved: Sequence[tuple[bytes, bytes]], path: bytes) -> bytes:
+    for old, new in moved:
+        if path == old or path.startswith(old + b"/"):
+            return new + path[len(old) :]
+    return path
+
+
+def _move_behind_link(root: Path, inside: _Inside, below: Below, path: bytes) -> bytes:
+    """Put what the layer has in *path*, which below is a link to a folder, where the link leads; the folder there.
 
     A folder that stayed here would hide the link: think of /lib → usr/lib, and a layer that names lib/x.
     """
     with inside.folder(path) as old:
-        if old is None:
-            return
         target = resolve(below, path)
+        if old is None:
+            return path
+
         if not target or target == path or target.startswith(path + b"/"):
             raise ImageError(f"{os.fsdecode(path)!r} is behind a link that leads to itself", code="malformed-archive")
         with Tree(root, through_links=True, overlay=True) as tree:
             with inside.folder(tree.resolve(target)) as new:
                 if new is None:
-                    return
+                    return path
                 _merge(old, new)
             made = tuple(tree.implied)
     inside.remove_folder(path)
-    settle(root, below, made, (), (), empties_root=False)
+    settle(root, below, made)
+    return target
 
 
 def _merge(old: int, new: int) -> None:
@@ -219,7 +245,7 @@ def _link(root: Path, below: Below, path: bytes, target: bytes) -> None:
             _copy_up(found, b"/proc/self/fd/%d/%b" % (parent, last))
             tree.hard_link(path, real)
         made = tuple(tree.implied)
-    settle(root, below, made, (), (), empties_root=False)
+    settle(root, below, made)
 
 
 def _copy_up(source: bytes, target: bytes) -> None:
@@ -249,4 +275,4 @@ def _hide_root(base: bytes, below: Below) -> None:
         except FileExistsError:
             here = base + b"/" + name
             if os.path.isdir(here) and not os.path.islink(here):
-                xattrs.write(here, OVERLAY + b"opaque", b"y")
+                xattrs.write(here, OPAQUE_XATTR, b"y")

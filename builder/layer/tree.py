@@ -78,6 +78,9 @@ class Tree:
         self._times: dict[bytes, int] = {}
         self.implied: dict[bytes, None] = {}
         """Folders that no member told but that stand above one, in the order in which they were made."""
+        self.root_is_told = False
+        self.opaques: dict[bytes, None] = {}
+        """Folders that were marked to hide what lies below them."""
         self.notes: list[str] = []
         """What could not be kept, for people."""
 
@@ -313,6 +316,7 @@ class Tree:
         finally:
             os.close(folder)
         self._times[b""] = member.mtime
+        self.root_is_told = True
 
     def remove(self, parent: int, name: bytes) -> None:
         """Remove *name* of the open folder *parent*, whatever it is."""
@@ -354,6 +358,7 @@ class Tree:
         self._mark(self.resolve(folder))
 
     def _mark(self, real: bytes) -> None:
+        self.opaques[real] = None
         if not xattrs.write(self._path(real), OPAQUE_XATTR, b"y"):
             raise HostError(
                 "the store's file system keeps no user attributes, which overlayfs needs", code="no-user-xattrs"

@@ -17,10 +17,11 @@ from builder.errors import DockerfileError, InternalError
 from builder.image.documents import HistoryEntry
 from builder.plan.findings import Findings, mistake
 from builder.plan.fold import fold
+from builder.plan.graph import Command, Graph, Node, stage_hint
 from builder.plan.heed import heeded
 from builder.plan.lint import check_base_platform, check_default_args
 from builder.plan.scope import Scope, global_scope, same_system
-from builder.plan.stages import Command, Graph, Node, add_triggers, build_graph, stage_hint, target_of
+from builder.plan.stages import build_graph, target_of
 from builder.plan.state import Job, StageState, empty_image, first_state, image_of_base
 from builder.plan.steps import (
     Base,
@@ -36,6 +37,7 @@ from builder.plan.steps import (
     Stage,
     StageInput,
 )
+from builder.plan.triggers import add_triggers
 
 
 def missing_bases(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base]) -> frozenset[BaseKey]:
@@ -82,12 +84,13 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     for node in graph.reachable(target):
         compiler.stage(node)
     findings.settle()
+    planned = {index for index, node in enumerate(graph.stages) if id(node) in compiler.places}
     stages = compiler.stages
     stages[-1] = _finished(stages[-1], options)
     return Plan(
         stages=tuple(stages),
         platform=options.platform,
-        warnings=heeded(dockerfile, options, findings.warnings),
+        warnings=heeded(dockerfile, options, findings.warnings, planned),
         source_date_epoch=graph.scope.epoch,
     )
 

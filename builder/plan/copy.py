@@ -13,6 +13,7 @@ from builder.errors import DockerfileError, ImageError
 from builder.image.names import Digest
 from builder.plan.findings import mistake
 from builder.plan.git import BadGitRef, GitRef, parse_git
+from builder.plan.lint import check_ignored
 from builder.plan.paths import as_target
 from builder.plan.state import Job, StageState
 from builder.plan.steps import ContextInput, CopyStep, GitTree, InlineFile, RemoteFile
@@ -53,6 +54,9 @@ def _transfer(state: StageState, instruction: Transfer, job: Job) -> StageState:
     if checksum and isinstance(instruction, Add) and instruction.checksum is not None:
         _check_checksum(words, instruction.checksum)
     sources = _sorted_out(instruction, words, checksum)
+    taken = job.inputs[0] if job.inputs else None
+    for pattern in sources.patterns if taken is None else ():
+        check_ignored(job, pattern)
     path, is_folder = as_target(state.cwd, target)
     adds = isinstance(instruction, Add)
     unpack = instruction.unpack if isinstance(instruction, Add) else None
@@ -60,7 +64,7 @@ def _transfer(state: StageState, instruction: Transfer, job: Job) -> StageState:
         title=title(instruction.original, state.env, job.scope.escape),
         where=instruction.span,
         number=job.number,
-        input=(job.inputs[0] if job.inputs else None) or ContextInput(),
+        input=taken or ContextInput(),
         sources=tuple(sources.patterns),
         inline=inline,
         remote=tuple(sources.remote),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from builder.dockerfile.instructions import Instruction
 from builder.dockerfile.source import Span
 from builder.errors import DockerfileError
 from builder.plan.steps import Warning as LintWarning
@@ -27,10 +26,9 @@ class Findings:
     mistakes: list[DockerfileError] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
-    def warn(self, rule: str, message: str, instruction: Instruction, where: Span | None = None) -> None:
-        """Note what *rule* found about *instruction*."""
-        warning = LintWarning(rule=rule, message=message, where=where or instruction.span)
-        self.warnings.append(Finding(warning, instruction.comment))
+    def warn(self, rule: str, message: str, where: Span, comment: str = "") -> None:
+        """Note what *rule* found; *comment* stands above the instruction, where it may say to skip the rule."""
+        self.warnings.append(Finding(LintWarning(rule=rule, message=message, where=where), comment))
 
     @contextmanager
     def collecting(self) -> Iterator[None]:

@@ -6,9 +6,10 @@ source   BuildKit, frontend/dockerfile/linter/linter.go: Run, WithMergedConfigFr
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.lint import EXPERIMENTAL, lint
 from builder.dockerfile.lint_options import CheckDirective, parse_check
 from builder.errors import DockerfileError
 from builder.plan.findings import Finding
@@ -19,17 +20,23 @@ BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that takes the place of the file's own ``# check=``."""
 
 _ABOVE = re.compile(r"#?[ \t]*check[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
-_EXPERIMENTAL = frozenset({"InvalidDefinitionDescription"})
 
 
-def heeded(dockerfile: Dockerfile, options: Options, findings: Sequence[Finding]) -> tuple[LintWarning, ...]:
-    """The findings that are not to be skipped, in the order of the file, each once.
+def heeded(
+    dockerfile: Dockerfile, options: Options, findings: Iterable[Finding], planned: Collection[int]
+) -> tuple[LintWarning, ...]:
+    """The findings, and those of the text, that are not to be skipped, in the order of the file, once for each line.
 
+    planned  the indices of the stages that are built
     raises   DockerfileError ``lint-violation`` if there are any and the file says ``error=true``
     """
     check = _check(dockerfile, options)
-    kept = {f.warning: None for f in findings if _above(check, f.comment).heeds(f.warning.rule, experimental=_new(f))}
-    warnings = sorted(kept, key=lambda warning: warning.where.line)
+    kept: dict[tuple[str, str, int], LintWarning] = {}
+    for finding in (*_textual(dockerfile, planned), *findings):
+        found = finding.warning
+        if _above(check, finding.comment).heeds(found.rule, experimental=found.rule in EXPERIMENTAL):
+            kept.setdefault((found.rule, found.message, found.where.line), found)
+    warnings = sorted(kept.values(), key=lambda warning: warning.where.line)
     if check.error and warnings:
         rules = ", ".join(dict.fromkeys(warning.rule for warning in warnings))
         raise DockerfileError(
@@ -51,8 +58,10 @@ def _check(dockerfile: Dockerfile, options: Options) -> CheckDirective:
     return parse_check(dockerfile.directives.check)
 
 
-def _new(finding: Finding) -> bool:
-    return finding.warning.rule in _EXPERIMENTAL
+def _textual(dockerfile: Dockerfile, planned: Collection[int]) -> Iterator[Finding]:
+    for found in lint(dockerfile):
+        if found.stage is None or found.stage in planned:
+            yield Finding(LintWarning(rule=found.rule, message=found.message, where=found.span), found.comment)
 
 
 def _above(check: CheckDirective, comment: str) -> CheckDirective:

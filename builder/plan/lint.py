@@ -15,6 +15,7 @@ from builder.image.names import Platform, Reference
 from builder.plan.findings import Findings
 from builder.plan.history import quoted
 from builder.plan.nearest import nearest
+from builder.plan.paths import clean_relative
 from builder.plan.ports import Ports
 from builder.plan.scope import Scope, platform_args, same_system, with_globals
 
@@ -42,7 +43,7 @@ def check_shell_form(state: StageState, job: Job) -> None:
     if not state.config.shell:
         job.warn(
             "JSONArgsRecommended",
-            f"JSON arguments recommended for {job.instruction.name} to prevent unintended behavior related to OS"
+            f"JSON arguments recommended for {job.instruction.keyword} to prevent unintended behavior related to OS"
             " signals",
         )
 
@@ -53,7 +54,8 @@ def check_once(state: StageState, job: Job) -> None:
     if name in state.last:
         job.warn(
             "MultipleInstructionsDisallowed",
-            f"Multiple {name} instructions should not be used in the same stage because only the last one will be used",
+            f"Multiple {job.instruction.keyword} instructions should not be used in the same stage because only the"
+            " last one will be used",
             state.last[name],
         )
 
@@ -69,6 +71,24 @@ def check_ports(job: Job, text: str, found: Ports) -> None:
         )
 
 
+def check_ignored(job: Job, source: str) -> None:
+    """CopyIgnoredFile. With exceptions in the file it cannot be said without looking at the context.
+
+    source   BuildKit, validations.go: validateCopySourcePath
+    """
+    ignore = job.options.ignore
+    if ignore is None or ignore.has_exceptions:
+        return
+    path = clean_relative(source)
+    if path in (".", "/"):
+        ignored = any(pattern.text in ("*", "**", "**/*") for pattern in ignore.patterns)
+    else:
+        ignored = not path.startswith("/") and ignore.decide(path).ignored
+    if ignored:
+        what = job.instruction.name.capitalize()
+        job.warn("CopyIgnoredFile", f"Attempting to {what} file {quoted(path)} that is excluded by .dockerignore")
+
+
 def check_from(findings: Findings, origin: From, name: Expansion, scope: Scope) -> None:
     """UndefinedArgInFrom, RedundantTargetPlatform and FromPlatformFlagConstDisallowed."""
     _undefined_args(findings, origin, name, scope)
@@ -82,7 +102,8 @@ def check_from(findings: Findings, origin: From, name: Expansion, scope: Scope) 
                 "RedundantTargetPlatform",
                 f"Setting platform to predefined {origin.platform.text} in FROM is redundant as this is the default"
                 " behavior",
-                origin,
+                origin.span,
+                origin.comment,
             )
     elif not platform.used and not platform.unset:
         _constant_platform(findings, origin, platform.text)
@@ -94,7 +115,9 @@ def _undefined_args(findings: Findings, origin: From, word: Expansion, scope: Sc
         if name not in known:
             meant = nearest(name, known)
             guess = f" (did you mean {meant}?)" if meant else ""
-            findings.warn("UndefinedArgInFrom", f"FROM argument '{name}' is not declared{guess}", origin)
+            findings.warn(
+                "UndefinedArgInFrom", f"FROM argument '{name}' is not declared{guess}", origin.span, origin.comment
+            )
 
 
 def _constant_platform(findings: Findings, origin: From, text: str) -> None:
@@ -106,7 +129,8 @@ def _constant_platform(findings: Findings, origin: From, text: str) -> None:
         findings.warn(
             "FromPlatformFlagConstDisallowed",
             f"FROM --platform flag should not use constant value {quoted(text)}",
-            origin,
+            origin.span,
+            origin.comment,
         )
 
 
@@ -121,7 +145,7 @@ def check_default_args(dockerfile: Dockerfile, options: Options, findings: Findi
                 findings.warn(
                     "InvalidDefaultArgInFrom",
                     f"Default value for ARG {text.origin.image.text} results in empty or invalid base image name",
-                    text.origin,
+                    text.origin.span,
                 )
     except DockerfileError:
         return  # a variable that must be given; or the same mistake fails the compilation
@@ -142,5 +166,5 @@ def check_base_platform(findings: Findings, origin: From, expected: Platform, ac
             "InvalidBaseImagePlatform",
             f"Base image {origin.image.text} was pulled with platform {quoted(str(actual))}, expected"
             f" {quoted(str(expected))} for current build",
-            origin,
+            origin.span,
         )

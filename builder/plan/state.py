@@ -155,7 +155,7 @@ class Job:
 
     def warn(self, rule: str, message: str, where: Span | None = None) -> None:
         """Note what a lint rule found about the instruction."""
-        self.findings.warn(rule, message, self.instruction, where)
+        self.findings.warn(rule, message, where or self.instruction.span, self.instruction.comment)
 
 
 def undefined(message: str, name: str, known: Mapping[str, str]) -> str:

@@ -1,18 +1,22 @@
 """The plan as values: stages, the steps that change a file system, and the configuration that results.
 
 Instructions that change the configuration alone (ENV, LABEL, CMD …) make no step: the planner has already folded them
-into the stage's ``config`` and ``history``. A stage's i-th step makes the i-th entry of ``history`` that is not
-``empty_layer``, after the base's own.
+into the stage's ``config`` and ``history``. A stage's i-th step makes the i-th entry of its ``history`` that is not
+``empty_layer``; ``config.history`` has those of its root before them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from builder.dockerfile.source import Span
 from builder.image.documents import HistoryEntry, ImageConfig
 from builder.image.names import Platform
+
+if TYPE_CHECKING:
+    from builder.dockerfile.ignore import IgnoreFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +310,7 @@ class Options:
     """What the caller decided, as far as it bears on the plan.
 
     build_args          ``--build-arg``, in order; values already resolved from the environment by the caller
-    target              the stage's name or index; "" is the last
+    target              the stage's name, in any case (its index is none, as for BuildKit); "" is the last
     platform            of the wanted image;  build_platform: of this machine
     contexts            names of ``--build-context`` (lower case), which shadow images and stages of the same name
     labels              ``--label``
@@ -314,6 +318,7 @@ class Options:
     source_date_epoch   seconds, or None; the build argument SOURCE_DATE_EPOCH comes first
     explicit_platform   the caller asked for ``platform``: the image says so, whatever its base says
     all_stages          plan unneeded stages too, for ``--check`` without a target
+    ignore              the main context's ``.dockerignore``, for the rule CopyIgnoredFile; None: there is none
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -326,3 +331,4 @@ class Options:
     source_date_epoch: int | None = None
     explicit_platform: bool = True
     all_stages: bool = False
+    ignore: IgnoreFile | None = None

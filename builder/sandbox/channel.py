@@ -12,6 +12,7 @@ import pickle
 import struct
 import threading
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from builder.errors import InternalError
 
@@ -45,19 +46,26 @@ class Sender:
 
 @dataclass(slots=True)
 class Receiver:
-    """Reads frames."""
+    """Reads frames, from a file buffered or not."""
 
-    file: io.BufferedReader
+    file: BinaryIO | io.RawIOBase
 
     def receive(self) -> tuple[bytes, object] | None:
         """The next frame, or None where the other end is gone."""
-        head = self.file.read(_HEAD.size)
-        if len(head) < _HEAD.size:
+        head = self._read(_HEAD.size)
+        if head is None:
             return None
         kind, length = _HEAD.unpack(head)
         if length > LIMIT:
             raise InternalError(f"a message of {length} bytes came through the gate", code="message-too-large")
-        data = self.file.read(length)
-        if len(data) < length:
-            return None
-        return kind, pickle.loads(data)
+        data = self._read(length)
+        return None if data is None else (kind, pickle.loads(data))
+
+    def _read(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self.file.read(size - len(parts))
+            if not part:
+                return None
+            parts += part
+        return bytes(parts)

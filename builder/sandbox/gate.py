@@ -42,7 +42,7 @@ def inside() -> bool:
 
 
 def call(function: Callable[[Send], T], *, identity: Identity, on_message: Callable[[object], None]) -> T:
-    """What *function* returns, called as root in new mount and pid namespaces (and a user namespace, as *identity* says).
+    """What *function* returns, called as root in new mount and pid namespaces, and a user namespace as *identity* says.
 
     function    gets ``send``, which threads may share; messages, the result and errors must be picklable
     on_message  is called in this thread with each message, in order

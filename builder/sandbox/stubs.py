@@ -1,8 +1,8 @@
 """Mount points: found inside a root whatever its links say, made where they are missing, and removed after the command.
 
 A path is walked folder by folder, each opened without following a link; links are followed by us, and ".." never leads
-above the root. So no link of an image, not even one into /proc, leads out of it, and what another command does meanwhile
-in a shared cache folder changes nothing.
+above the root. So no link of an image, not even one into /proc, leads out of it, and what another command does in a
+shared cache folder meanwhile changes nothing.
 
 source   BuildKit executor/stubs.go: what is still empty is removed, and the parent's times stay
 """
@@ -87,7 +87,6 @@ class Points:
         before = os.fstat(here)
         if folder:
             os.mkdir(name, 0o755, dir_fd=here)
-            os.chmod(name, 0o755, dir_fd=here)
         else:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=here))
         if not kept and _mount_id(here) == self._mount:
@@ -135,7 +134,7 @@ def _clean(root: int, stub: Stub) -> None:
             os.unlink(name, dir_fd=here)
         else:
             return
-        # A folder that nobody else changed gets the times from before the stub, so that it is as its parent layer has it.
+        # A folder that nobody else changed gets the times from before the stub: it is as the layer below has it.
         times = (parent_state.st_atime_ns, parent_state.st_mtime_ns)
         os.utime(f"/proc/self/fd/{here}", ns=stub.before if times[1] == stub.after else times)
     finally:

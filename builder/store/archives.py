@@ -118,28 +118,23 @@ class _Members:
 
 
 def _infos(path: Path) -> Iterator[tarfile.TarInfo]:
-    with open(path, "rb", buffering=0) as file, tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+    with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for count, info in enumerate(tar):
             if count >= MOST_MEMBERS:
                 raise ImageError(f"{path} has more than {MOST_MEMBERS} members", code="not-a-layout")
             yield info
 
 
-class _Headers:
+class _Headers(io.FileIO):
     """An archive for tarfile to find the members of: it skips their bytes by seeking, and reads headers alone.
 
     A PAX header that claims gigabytes is so refused instead of read.
     """
 
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-        self.seek = file.seek
-        self.tell = file.tell
-
-    def read(self, size: int) -> bytes:
-        if size > _CHUNK:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _CHUNK:
             raise ValueError(f"a header of {size} bytes")
-        return self._file.read(size)
+        return super().read(size) or b""
 
 
 class _Slice(io.RawIOBase):
@@ -153,8 +148,8 @@ class _Slice(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader passes nothing else
-        count = self._file.readinto(buffer[: min(len(buffer), self._left)]) or 0
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # io passes nothing else
+        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
         self._left -= count
         return count
 
@@ -171,6 +166,7 @@ class _Saved:
         self._members = members
         self._manifest = manifest
         self._names: dict[Digest, str] = {}
+        self._layers: dict[str, Descriptor] = {}
         self._made: dict[Digest, bytes] = {}
 
     def content(self) -> Content:
@@ -196,9 +192,9 @@ class _Saved:
 
     def _image(self, entry: dict[str, Json]) -> Iterator[Descriptor]:
         """The image's descriptor, once for each of its names."""
-        config_name, layer_names = entry.get("Config"), entry.get("Layers") or []
-        if not isinstance(config_name, str) or not all(isinstance(name, str) for name in [*layer_names]):
-            raise self._invalid("manifest.json names no Config, or Layers that are no paths")
+        config_name, layer_names, tags = entry.get("Config"), entry.get("Layers") or [], entry.get("RepoTags") or []
+        if not isinstance(config_name, str) or not _all_text(layer_names) or not _all_text(tags):
+            raise self._invalid("manifest.json names no Config, or its Layers or RepoTags are no lists of names")
         data = self._members.read(config_name)
         if data is None:
             raise self._invalid(f"it lacks {config_name}")
@@ -212,7 +208,7 @@ class _Saved:
         document = manifest.bytes()
         digest = Digest.of(document)
         self._made[digest] = document
-        names = [name for tag in entry.get("RepoTags") or () for name in _names(tag)]
+        names = [name for tag in tags for name in _names(tag)]
         for name in names or [{}]:
             yield Descriptor(
                 media_type=OCI_MANIFEST,
@@ -224,6 +220,8 @@ class _Saved:
 
     def _layer(self, name: str) -> Descriptor:
         """The layer's descriptor: it must be read once, for an archive of this form does not tell digests."""
+        if name in self._layers:
+            return self._layers[name]
         try:
             size = self._members.find(name).size
             with self._members.open(name) as file:
@@ -236,16 +234,21 @@ class _Saved:
         digest = Digest("sha256:" + found.hexdigest())
         self._names[digest] = name
         suffix = next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), "")
-        return Descriptor(media_type=OCI_LAYER + suffix, digest=digest, size=size)
+        self._layers[name] = Descriptor(media_type=OCI_LAYER + suffix, digest=digest, size=size)
+        return self._layers[name]
 
     def _invalid(self, why: str) -> ImageError:
         return ImageError(f"{self._path} is not a tar of docker save: {why}", code="not-a-layout")
 
 
-def _names(tag: Json) -> Iterator[dict[str, str]]:
+def _all_text(value: Json) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _names(tag: str) -> Iterator[dict[str, str]]:
     """The annotations that say *tag* in an index, if it is a name."""
     try:
-        name = Reference.parse(str(tag))
+        name = Reference.parse(tag)
     except ImageError:
         return  # a name that no tool of today takes: the image is there without it
     yield {IMAGE_NAME: str(name), REF_NAME: name.tag or str(name)}

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from builder.errors import BuilderError
 from builder.image.documents import Descriptor
 from builder.image.names import Digest
 from builder.image.views import contents
@@ -67,20 +66,12 @@ def reachable(store: Store, *, roots: Roots = snapshots_of) -> Reachable:
 
 
 def image_blobs(store: Store, descriptor: Descriptor) -> frozenset[Digest]:
-    """The digests of all blobs that hang on an image, as far as its documents can be read."""
+    """The digests of all blobs that hang on an image.
 
-    def read(item: Descriptor) -> bytes:
-        try:
-            return store.blobs.read(item.digest)
-        except BuilderError:
-            # A part that was never pulled (another platform's) or is damaged: the rest is still wanted. An empty object
-            # has neither manifests nor layers.
-            return b'{"manifests":[],"layers":[],"config":' + _NOTHING + b"}"
-
-    return frozenset(item.digest for item in contents(descriptor, read))
-
-
-_NOTHING = b'{"mediaType":"","digest":"sha256:%s","size":0}' % (b"0" * 64)
+    A document that is not there (another platform's, never pulled) or is damaged leads nowhere; the rest is wanted.
+    """
+    found = contents(descriptor, lambda item: store.blobs.read(item.digest), lenient=True)
+    return frozenset(item.digest for item in found)
 
 
 def _follow(store: Store, snapshot: str, snapshots: set[str], blobs: set[Digest]) -> None:

@@ -39,7 +39,7 @@ class _Verified(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader passes nothing else
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # io passes nothing else
         # One byte more than there may be is asked for, so that too long a blob is noticed.
         wanted = min(len(buffer), self._descriptor.size - self._size + 1)
         data = self._source.read(wanted)

@@ -116,7 +116,7 @@ class Pybuild:
         return _says(*self._argv, "--version", env={"PYTHONPATH": self._path})
 
     @contextlib.contextmanager
-    def open(self, folder: Path, group: Group) -> Iterator[None]:  # noqa: ARG002  # it has no daemon to put there
+    def open(self, folder: Path, group: Group) -> Iterator[None]:  # it has no daemon to put there
         self._store = folder / "store"
         try:
             yield
@@ -142,7 +142,7 @@ class _Containers:
         return _says(self.name, "--version")
 
     @contextlib.contextmanager
-    def open(self, folder: Path, group: Group) -> Iterator[None]:  # noqa: ARG002  # no daemon to put there either
+    def open(self, folder: Path, group: Group) -> Iterator[None]:  # no daemon to put there either
         self._folder = folder
         try:
             yield

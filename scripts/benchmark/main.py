@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worlds.bases import debian_layout
@@ -17,12 +19,12 @@ from worlds.registry import running_registry
 
 from benchmark.builders import Builder, Task, builders
 from benchmark.measure import Cost, Failed, Group, control_group, measure
-from benchmark.report import document, machine, table
+from benchmark.report import Results, document, machine, table
 from benchmark.workloads import WORKLOADS, Workload, big_layout, edit, make_context
 
 _EPILOG = """\
-What a row says: the median time of a build, how many times as fast as the reference that is, processor seconds of all
-processes (the RUN commands' own and the daemon's included), the most memory that they held at once, and the span of times.
+What a row says: the median time of a build; how many times as fast as the reference that is; processor seconds of all
+its processes, the RUN commands' and the daemon's too; the most memory that they held at once; and the span of times.
 
 examples:
   scripts/bench                              every case with every builder that is installed, three rounds
@@ -41,67 +43,78 @@ def main(top: Path) -> int:
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     print("; ".join(f"{name}: {version}" for name, version in versions.items()), end="\n\n", flush=True)
 
-    results: dict[str, dict[str, list[Cost]]] = {}
-    failed = False
+    results: Results = {}
+    failures: list[str] = []
     with _place(options.folder) as folder, running_registry(_made(folder / "registry")) as registry:
         bases = {"debian": registry.push(debian_layout(), "debian:stable")}
         if any("{big}" in workload.dockerfile for workload in workloads):
             bases["big"] = registry.push(big_layout(), "big:1")
-        for workload in workloads:
-            costs = results[workload.name] = {name: [] for name in chosen}
-            failures = _run_workload(workload, [found[name] for name in chosen], costs, folder, bases, options.rounds)
-            failed = failed or bool(failures)
-            print(table(results, [workload], options.reference), flush=True)
-            for failure in failures:
+        for _, group in itertools.groupby(workloads, key=lambda workload: (workload.store, workload.dockerfile)):
+            run = Run(folder=folder, builders=[found[name] for name in chosen], rounds=options.rounds)
+            for workload in run.of(list(group), bases, results):
+                print(table(results, [workload], options.reference), flush=True)
+            for failure in run.failures:
                 print(f"  {failure}\n", file=sys.stderr, flush=True)
+            failures += run.failures
     if options.json:
         options.json.write_text(json.dumps(document(results, versions, options.reference), indent=2) + "\n")
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
-def _run_workload(
-    workload: Workload,
-    chosen: Sequence[Builder],
-    costs: dict[str, list[Cost]],
-    folder: Path,
-    bases: dict[str, str],
-    rounds: int,
-) -> list[str]:
-    """All rounds of one case: the builders take turns, so that a slow minute of the machine is everybody's."""
-    failures: list[str] = []
-    place = _made(folder / workload.name)
-    context = place / "context"
-    make_context(workload, context, bases)
-    with contextlib.ExitStack() as stack:
-        open_builders: list[tuple[Builder, Group]] = []
-        for builder in chosen:
-            group = stack.enter_context(control_group(f"pybuild-bench-{builder.name}"))
-            if workload.store == "warm":
-                stack.enter_context(builder.open(_made(place / builder.name), group))
-                try:
-                    measure(builder.commands(Task(context=context, tarball=None, cache=True)), group, cwd=place)
-                except Failed as error:
-                    failures.append(f"{builder.name}: {error}")
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """Some cases with one Dockerfile: the stores that one has warmed serve the next."""
+
+    folder: Path
+    builders: Sequence[Builder]
+    rounds: int
+    failures: list[str] = field(default_factory=list)
+
+    def of(self, workloads: Sequence[Workload], bases: dict[str, str], results: Results) -> Iterator[Workload]:
+        """Each of *workloads* when its costs are in *results*."""
+        place = _made(self.folder / workloads[0].name)
+        context = place / "context"
+        make_context(workloads[0], context, bases)
+        with contextlib.ExitStack() as stack:
+            groups = {}
+            for builder in self.builders:
+                groups[builder.name] = stack.enter_context(control_group(f"pybuild-bench-{builder.name}"))
+                if workloads[0].store == "warm":
+                    stack.enter_context(builder.open(_made(place / builder.name), groups[builder.name]))
+            for workload in workloads:
+                results[workload.name] = self._rounds(workload, groups, place, context)
+                yield workload
+        shutil.rmtree(place)
+
+    def _rounds(
+        self, workload: Workload, groups: dict[str, Group], place: Path, context: Path
+    ) -> dict[str, list[Cost]]:
+        """The builders take turns, so that a slow minute of the machine is everybody's. Who fails once is out."""
+        costs: dict[str, list[Cost]] = {builder.name: [] for builder in self.builders}
+        out: set[str] = set()
+        # The round before the first one warms the stores, and counts for nothing.
+        for number in range(-1 if workload.store == "warm" else 0, self.rounds):
+            for builder in self.builders:
+                if builder.name in out:
                     continue
-            open_builders.append((builder, group))
-        for number in range(rounds):
-            for builder, group in open_builders:
-                if any(failure.startswith(f"{builder.name}: ") for failure in failures):
-                    continue
                 try:
-                    costs[builder.name].append(_one(workload, builder, group, place, context, number))
+                    cost = _one(workload, builder, groups[builder.name], place, context, number)
                 except Failed as error:
-                    failures.append(f"{builder.name}: {error}")
-    shutil.rmtree(place)
-    return failures
+                    out.add(builder.name)
+                    self.failures.append(f"{workload.name}, {builder.name}: {error}")
+                    continue
+                if number >= 0:
+                    costs[builder.name].append(cost)
+        return costs
 
 
 def _one(workload: Workload, builder: Builder, group: Group, place: Path, context: Path, number: int) -> Cost:
     """One measured build."""
     if workload.edited:
         edit(context, f"{builder.name} {number}")
-    tarball = place / f"{builder.name}.tar" if workload.tarball else None
-    task = Task(context=context, tarball=tarball, cache=workload.cache)
+    warming = number < 0
+    tarball = place / f"{builder.name}.tar" if workload.tarball and not warming else None
+    task = Task(context=context, tarball=tarball, cache=workload.cache or warming)
     try:
         if workload.store == "warm":
             return measure(builder.commands(task), group, cwd=place)
@@ -152,9 +165,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", metavar="CASE,…", help="only these cases")
     parser.add_argument("--builders", metavar="NAME,…", help="only these builders")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="builds of each case by each builder (3)")
-    parser.add_argument(
-        "--reference", default="docker", metavar="NAME", help="whom the others are compared with (docker)"
-    )
+    parser.add_argument("--reference", default="docker", metavar="NAME", help="compare with this one (docker)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where stores and contexts are made (/var/tmp)")
     return parser.parse_args()

@@ -47,7 +47,7 @@ class Group:
     path: Path | None
 
     def enter(self, command: Sequence[str], part: str) -> list[str]:
-        """*command* as a member of the group, in its sub-group *part*: a group holds processes or groups (cgroups(7))."""
+        """*command* in the sub-group *part*: a group holds processes or groups, not both (cgroups(7))."""
         if self.path is None:
             return list(command)
         target = self.path / part

@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.measure import Cost
 from benchmark.workloads import Workload
 
-Results = Mapping[str, Mapping[str, Sequence[Cost]]]  # workload, builder, rounds
+Results = dict[str, dict[str, list[Cost]]]  # workload, builder, rounds
 
 
 def table(results: Results, workloads: Sequence[Workload], reference: str) -> str:

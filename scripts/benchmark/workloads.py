@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from worlds.bases import Sink, kept_layout, write_layout
+from worlds.bases import kept_layout, write_layout
 
 FILES = 5_000
 _TWELVE_STEPS = """\
@@ -159,7 +160,7 @@ def big_layout() -> Path:
     return kept_layout("big", ["1"], make)
 
 
-def _write_layer(number: int, files: int, pool: bytes, out: Sink) -> None:
+def _write_layer(number: int, files: int, pool: bytes, out: BinaryIO) -> None:
     rng = random.Random(number)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         if number == 0:

@@ -43,7 +43,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("type=image,push=false", Output(kind="image")),
         ('type=image,"name=a,b"', Output(kind="image", attributes={"name": "a,b"})),
         (
-            "type=oci,dest=a,compression=zstd,compression-level=9,force-compression=1,annotation.x=y",
+            "type=oci,dest=a,compression=zstd,compression-level=9,force-compression=1",
             Output(
                 kind="oci",
                 dest="a",
@@ -51,7 +51,6 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                     "compression": "zstd",
                     "compression-level": "9",
                     "force-compression": "true",
-                    "annotation.x": "y",
                 },
             ),
         ),
@@ -64,7 +63,11 @@ def test_an_output_is_read_as_buildx_reads_it(text: str, wanted: Output) -> None
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("dest=a,x=y", "--output 'dest=a,x=y': the type is missing", "one of docker, oci, tar, local, image, cacheonly, registry"),
+        (
+            "dest=a,x=y",
+            "--output 'dest=a,x=y': the type is missing",
+            "one of docker, oci, tar, local, image, cacheonly, registry",
+        ),
         ("type=dokcer,dest=a", "--output: there is no type 'dokcer'", "did you mean type=docker?"),
         (
             "type=docker",
@@ -74,8 +77,22 @@ def test_an_output_is_read_as_buildx_reads_it(text: str, wanted: Output) -> None
         ("type=local", "--output type=local: a folder is needed", "name it with dest=FOLDER"),
         ("type=oci,tar=false,dest=-", "--output type=oci: a folder is needed", "name it with dest=FOLDER"),
         ("type=image,dest=a", "--output type=image has no dest", None),
-        ("type=tar,dest=a,compression=gzip", "--output type=tar: 'compression' is not supported", "supported: rewrite-timestamp"),
+        (
+            "type=tar,dest=a,compression=gzip",
+            "--output type=tar: 'compression' is not supported",
+            "supported: rewrite-timestamp",
+        ),
         ("type=cacheonly,name=a", "--output type=cacheonly: 'name' is not supported", None),
+        (
+            "type=oci,dest=a,annotation.a=b",
+            "--output: 'annotation.a' is not supported",
+            "annotate all outputs alike: --annotation NAME=VALUE",
+        ),
+        (
+            "type=oci,dest=a,oci-mediatypes=false",
+            "--output: oci-mediatypes=false is not supported: manifests have the media types of OCI",
+            None,
+        ),
         ("type=oci,dest=a,tar=maybe", "--output: tar is true or false, not 'maybe'", None),
         (
             "type=oci,dest=a,compression=estargz",

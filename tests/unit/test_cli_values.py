@@ -112,19 +112,14 @@ def test_an_empty_name_is_refused() -> None:
     )
 
 
-def test_annotations_are_kept_for_each_thing_that_bears_them() -> None:
-    assert values.annotated(["a=1", "manifest,index:b=2", "manifest[linux/amd64]:c=3:4"]) == {
-        "a": "1",
-        "manifest:b": "2",
-        "index:b": "2",
-        "manifest[linux/amd64]:c": "3:4",
-    }
+def test_annotations_are_those_of_the_manifest() -> None:
+    assert values.manifest_annotations(["a=1", "manifest:b=2:3"]) == {"a": "1", "b": "2:3"}
 
 
-def test_an_annotation_of_an_unknown_thing_is_refused() -> None:
-    assert refusal(lambda: values.annotated(["layer:a=1"])) == (
-        "--annotation: 'layer' is nothing that bears annotations",
-        "one of index, index-descriptor, manifest, manifest-descriptor",
+def test_an_annotation_of_anything_else_is_refused() -> None:
+    assert refusal(lambda: values.manifest_annotations(["index:a=1"])) == (
+        "--annotation 'index:a=1': only the manifest can bear annotations",
+        "write --annotation a=1",
     )
 
 
@@ -145,4 +140,6 @@ def test_a_list_of_attributes_is_csv_so_that_quotes_protect_commas() -> None:
 
 
 def test_a_word_without_a_value_among_attributes_is_refused() -> None:
-    assert refusal(lambda: values.attributes("id=x,src", "--secret"))[0] == "--secret 'id=x,src': 'src' is not key=value"
+    assert (
+        refusal(lambda: values.attributes("id=x,src", "--secret"))[0] == "--secret 'id=x,src': 'src' is not key=value"
+    )

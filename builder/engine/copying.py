@@ -1,0 +1,56 @@
+"""COPY, ADD and WORKDIR, performed in the view of a draft."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.engine.copy import copy
+from builder.engine.source import TreeRoot
+from builder.engine.workdir import make_workdir
+from builder.events import Note
+from builder.plan.steps import BindMount, CacheMount, CopyStep, GitTree, RemoteFile, ScratchInput, WorkdirStep
+
+if TYPE_CHECKING:
+    from builder.engine.perform import Performer
+    from builder.engine.solve import Solver
+    from builder.snapshot.contract import Draft
+
+
+def perform_copy(step: CopyStep, draft: Draft, performer: Performer, solver: Solver) -> None:
+    """Copy what the step names into *draft*."""
+    world = performer.world
+    remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
+    with ExitStack() as stack:
+        source = stack.enter_context(performer.source(step.input, solver)) if step.sources else None
+        # --link copies into nothing, and what is there below never matters (Dockerfile reference, "COPY --link").
+        root = draft.tree if step.link else stack.enter_context(performer.inside.snapshotter.view(draft))
+        copied = copy(
+            step,
+            source,
+            root,
+            fetched={item: performer.inputs.fetched(item) for item in remote},
+            scratch=draft.folder,
+            fresh=draft.parent is None,
+            note=lambda text: world.emit(Note("info", text, step.where.describe())),
+        )
+    for name in copied.changed:
+        world.emit(Note("warning", f"{name} changed while it was copied", step.where.describe()))
+
+
+def perform_workdir(step: WorkdirStep, draft: Draft, performer: Performer) -> None:
+    """Make the step's folder in *draft*, with its parents."""
+    with performer.inside.snapshotter.view(draft) as root:
+        make_workdir(step, root, epoch=performer.world.settings.epoch)
+
+
+def copy_folder(source: Path, target: Path, mount: BindMount | CacheMount) -> None:
+    """Copy what the folder *source* holds into the folder *target*, owners and all."""
+    step = CopyStep(
+        title="", where=mount.where, input=ScratchInput(), sources=(".",), target="/", target_is_folder=True
+    )
+    scratch = target.with_name(target.name + ".scratch")
+    scratch.mkdir(exist_ok=True)
+    copy(step, TreeRoot(source), target, scratch=scratch)
+    scratch.rmdir()

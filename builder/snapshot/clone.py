@@ -1,0 +1,158 @@
+"""Snapshots as whole trees, where overlayfs cannot go: copied, by reference where the file system can (reflink).
+
+::
+
+    <id>/fs/      the whole root
+    <id>/index    what it was when it was copied: path → (inode, ctime, mtime, size, mode, owner), for ``changes``
+
+Changes are found by one pass of ``lstat``: the kernel gives a file that is touched in any way a new ctime, which nobody
+can set. A snapshot needs none of those below it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.errors import ImageError, StoreError
+from builder.layer import scan
+from builder.layer.apply import apply
+from builder.layer.changes import Change
+from builder.layer.compress import decompressed
+from builder.snapshot.contract import Draft, Packed, Snapshot
+from builder.snapshot.copying import copy_tree
+from builder.snapshot.shelf import Shelf
+from builder.snapshot.unpacking import base_id
+from native.mounts import Mount
+
+_INDEX = "index"
+_MARSHAL = 4  # the format that every Python from 3.4 on reads
+
+
+class Clone:
+    """Keeps ``snapshot.contract.Snapshotter`` by copies. Threads may share it."""
+
+    name = "copy"
+
+    def __init__(self, store_root: Path, key: str) -> None:
+        self._shelf = Shelf(store_root, key, stacked=False)
+
+    def get(self, snapshot_id: str) -> Snapshot | None:
+        """See the contract."""
+        return self._shelf.get(snapshot_id)
+
+    def sync(self) -> None:
+        """Let what this process made survive a crash of the machine (see ``shelf``): once, at a build's end."""
+        self._shelf.sync()
+
+    def unpack(self, layers: Sequence[Packed]) -> Snapshot:
+        """See the contract. One layer after the other into one tree; only the whole stack becomes a snapshot."""
+        if not layers:
+            raise ImageError("an image without layers has no root file system", code="no-layers")
+        names = tuple(base_id(layer) for layer in layers)
+        below = Snapshot(id=names[-2], layers=names[:-1]) if len(names) > 1 else None
+        draft = self._shelf.claim(names[-1], below, lambda: False)
+        if draft is None:
+            found = self._shelf.get(names[-1])
+            if found is None:
+                raise StoreError(f"the snapshot {names[-1]} vanished while it was needed", code="snapshot-lost")
+            return found
+        try:
+            done = self._begin(draft, names)
+            for layer in layers[done:]:
+                self._apply(draft, layer)
+            self._remember(draft)
+        except BaseException:
+            self._shelf.discard(draft)
+            raise
+        return self._shelf.finish(draft, names[-1])
+
+    def _begin(self, draft: Draft, names: tuple[str, ...]) -> int:
+        """Start from the highest part of the stack that is there; how many layers it has."""
+        for count in range(len(names) - 1, 0, -1):
+            found = self._shelf.get(names[count - 1])
+            if found is not None:
+                copy_tree(self.tree(found), draft.tree)
+                return count
+        _new_root(draft.tree)
+        return 0
+
+    def _apply(self, draft: Draft, layer: Packed) -> None:
+        with layer.open() as stream:
+            plain = decompressed(layer.compression, stream)
+            applied = apply(plain, draft.tree, whiteouts="remove", report=layer.report)
+        if applied.diff_id != layer.diff_id:
+            raise ImageError(
+                f"a layer's content is {applied.diff_id}, and the image says {layer.diff_id}", code="diff-id-mismatch"
+            )
+
+    def prepare(self, parent: Snapshot | None) -> Draft:
+        """See the contract."""
+        draft = self._shelf.draft(parent)
+        try:
+            if parent is None:
+                _new_root(draft.tree)
+            else:
+                copy_tree(self.tree(parent), draft.tree)
+            self._remember(draft)
+        except BaseException:
+            self._shelf.discard(draft)
+            raise
+        return draft
+
+    def _remember(self, draft: Draft) -> None:
+        known = scan.index(draft.tree)
+        (draft.folder / _INDEX).write_bytes(marshal.dumps(known, _MARSHAL))
+        # Times come from a clock that advances with the scheduler's tick, 10 ms at most (time(7), "The software clock,
+        # HZ, and jiffies"): a change within the tick of the copy would have the same ctime.
+        time.sleep(0.01)
+
+    def commit(self, draft: Draft) -> Snapshot:
+        """See the contract, and ``shelf`` for what a crash leaves."""
+        return self._shelf.finish(draft)
+
+    def discard(self, draft: Draft) -> None:
+        """See the contract."""
+        self._shelf.discard(draft)
+
+    def mounts(self, of: Draft | Snapshot, root: Path) -> tuple[Mount, ...]:
+        """See the contract."""
+        if isinstance(of, Draft):
+            return (Mount(kind="bind", target=root, source=of.tree),)
+        return (Mount(kind="bind", target=root, source=self.tree(of), read_only=True),)
+
+    @contextmanager
+    def view(self, of: Draft | Snapshot) -> Iterator[Path]:
+        """See the contract: the tree itself. Of a snapshot it is to be read only, which nothing enforces here."""
+        yield of.tree if isinstance(of, Draft) else self.tree(of)
+
+    def changes(self, snapshot: Snapshot) -> Iterator[Change]:
+        """See the contract."""
+        path = self._shelf.folder(snapshot.id) / _INDEX
+        try:
+            before = marshal.loads(path.read_bytes())
+        except (OSError, ValueError, EOFError, TypeError) as e:
+            raise StoreError(
+                f"the index of the snapshot {snapshot.id} cannot be read: {e}", code="damaged-snapshot"
+            ) from e
+        return scan.difference(before, self.tree(snapshot))
+
+    def tree(self, snapshot: Snapshot) -> Path:
+        """See the contract: the whole root."""
+        return self._shelf.folder(snapshot.id) / "fs"
+
+    def remove(self, snapshot_id: str) -> int:
+        """See the contract. StoreError (``snapshot-in-use``) if a process uses it."""
+        return self._shelf.remove(snapshot_id)
+
+    def sweep(self) -> int:
+        """See the contract."""
+        return self._shelf.sweep()
+
+
+def _new_root(tree: Path) -> None:
+    tree.mkdir(mode=0o755)
+    tree.chmod(0o755)  # whatever the umask

@@ -1,0 +1,269 @@
+"""The folders that snapshots are kept in, whatever kind they are: made, locked, finished by a rename, removed.
+
+::
+
+    <store>/snapshots/<key>/<id>/            a snapshot: fs/, meta.json, and what its kind adds
+    <store>/snapshots/<key>/drafts/<id>/     a draft, a layer being unpacked, or a view's mount point
+
+Locks are flock(2) on the folders themselves: they go with the process, and follow a folder through its rename. Whoever
+works on a draft holds it exclusively. Whoever looked a snapshot up holds it shared until the process ends, so that
+nobody removes what a build counts on; those below it stay because it stands on them. There is no lock on the whole.
+
+What a crash leaves. Of our process: drafts whose lock is free, which ``sweep`` removes; a snapshot is there whole or
+not at all, for its folder appears by one rename. Of the machine: without fsync, which would cost more than the step, a
+snapshot's files may come back empty although the rename survived. So each says in which boot it was finished, and one
+of an earlier boot is trusted only if ``sync`` (one syncfs(2) for all) marked it afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from builder.errors import StoreError
+from builder.layer.removal import remove_tree
+from builder.snapshot.contract import Draft, Snapshot
+from native import syscalls
+
+_DURABLE = "durable"
+_META = "meta.json"
+
+
+class Shelf:
+    """The snapshots of one identity and kind. Threads may share it.
+
+    stacked  whether a snapshot needs those below it to be there
+    """
+
+    def __init__(self, store_root: Path, key: str, *, stacked: bool) -> None:
+        self._stacked = stacked
+        self.root = store_root / "snapshots" / key
+        self.drafts = self.root / "drafts"
+        self._held: dict[str, int] = {}
+        self._known: dict[str, Snapshot] = {}
+        self._fresh: set[str] = set()
+        self._guard = threading.Lock()
+        self.drafts.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, snapshot_id: str) -> Path:
+        """Where a snapshot is, or would be."""
+        return self.root / snapshot_id
+
+    # Finished
+
+    def get(self, snapshot_id: str) -> Snapshot | None:
+        """The snapshot, held from now on, if it and all below it are there and to be trusted."""
+        with self._guard:
+            known = self._known.get(snapshot_id)
+            if known is not None:
+                return known
+        snapshot = self._read(snapshot_id)
+        if snapshot is None:
+            return None
+        if self._stacked and not all(self.folder(below).is_dir() for below in snapshot.layers):
+            return None
+        # Only who just finished it, or is removing it, holds it exclusively, and neither for long.
+        fd = _lock(self.folder(snapshot_id), fcntl.LOCK_SH)
+        if fd is None:  # removed
+            return None
+        return self._keep(snapshot, fd)
+
+    def _keep(self, snapshot: Snapshot, fd: int) -> Snapshot:
+        with self._guard:
+            if snapshot.id in self._held:
+                os.close(fd)
+            else:
+                self._held[snapshot.id] = fd
+            return self._known.setdefault(snapshot.id, snapshot)
+
+    def _read(self, snapshot_id: str) -> Snapshot | None:
+        folder = self.folder(snapshot_id)
+        try:
+            meta = json.loads((folder / _META).read_bytes())
+            snapshot = Snapshot(id=str(meta["id"]), layers=tuple(str(layer) for layer in meta["layers"]))
+            if meta["boot"] != _boot() and not (folder / _DURABLE).exists():
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            # Not there, or torn by a crash of the machine: both mean that it is to be made again.
+            return None
+        return snapshot if snapshot.id == snapshot_id and snapshot.layers[-1:] == (snapshot_id,) else None
+
+    def finish(self, draft: Draft, snapshot_id: str | None = None) -> Snapshot:
+        """Make *draft* a snapshot, by one rename, and hold it."""
+        name = snapshot_id or draft.id
+        layers = (*draft.parent.layers, name) if draft.parent else (name,)
+        meta = {"id": name, "layers": layers, "boot": _boot()}
+        (draft.folder / _META).write_text(json.dumps(meta))
+        target = self.folder(name)
+        try:
+            os.rename(draft.folder, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            if (other := self.get(name)) is not None:
+                self.discard(draft)
+                return other
+            # What is there is not to be trusted: it is of an earlier boot.
+            self._set_aside(name)
+            os.rename(draft.folder, target)
+        # The change of a lock is not atomic (flock(2)): whoever removes snapshots may have been quicker.
+        fcntl.flock(draft.lock, fcntl.LOCK_SH)
+        if not target.is_dir() or not os.path.samestat(os.fstat(draft.lock), os.stat(target)):
+            raise StoreError(f"the snapshot {name} was removed as soon as it was made", code="snapshot-lost")
+        snapshot = Snapshot(id=name, layers=layers)
+        with self._guard:
+            self._fresh.add(name)
+        return self._keep(snapshot, draft.lock)
+
+    def sync(self) -> None:
+        """Write all that was finished by this process to the disk, and mark it as trusted after a crash."""
+        with self._guard:
+            fresh = sorted(self._fresh)
+            self._fresh.clear()
+        if not fresh:
+            return
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syscalls.syncfs(fd)
+        finally:
+            os.close(fd)
+        for name in fresh:
+            try:
+                (self.folder(name) / _DURABLE).touch()
+            except FileNotFoundError:
+                continue  # removed meanwhile
+
+    # Being made
+
+    def draft(self, parent: Snapshot | None) -> Draft:
+        """A new draft: an empty locked folder. The caller makes its tree."""
+        while True:
+            name = os.urandom(12).hex()
+            folder = self.drafts / name
+            folder.mkdir(mode=0o700)
+            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fd is not None:  # else a sweep came between
+                return Draft(id=name, parent=parent, folder=folder, tree=folder / "fs", lock=fd)
+
+    def claim(self, snapshot_id: str, parent: Snapshot | None, stopped: Callable[[], bool]) -> Draft | None:
+        """A draft that is to become *snapshot_id*, and that only one process makes at a time; None if it is there.
+
+        A process that finds another at it waits, and then finds it done, or left and to be done again.
+        """
+        folder = self.drafts / f"of-{snapshot_id}"
+        while True:
+            if self.get(snapshot_id) is not None:
+                return None
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fd is None:
+                if stopped():
+                    raise StoreError("unpacking was stopped", code="stopped")
+                time.sleep(0.02)
+                continue
+            if self.get(snapshot_id) is not None:
+                _discard(folder, fd)
+                return None
+            for name in os.listdir(folder):  # of somebody who did not finish
+                remove_tree(os.fsencode(name), fd)
+            return Draft(id=snapshot_id, parent=parent, folder=folder, tree=folder / "fs", lock=fd)
+
+    def discard(self, draft: Draft) -> None:
+        """Remove *draft* with all in it."""
+        _discard(draft.folder, draft.lock)
+
+    # Removed
+
+    def remove(self, snapshot_id: str) -> int:
+        """Remove a snapshot; the bytes freed. StoreError if another stands on it or a process uses it."""
+        with self._guard:
+            held = self._held.pop(snapshot_id, None)
+            self._known.pop(snapshot_id, None)
+            self._fresh.discard(snapshot_id)
+        if held is not None:
+            os.close(held)
+        folder = self.folder(snapshot_id)
+        fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fd is None:
+            if not folder.is_dir():
+                return 0
+            raise StoreError(f"the snapshot {snapshot_id} is in use", code="snapshot-in-use")
+        try:
+            # With the lock held nobody begins a draft on it; one begun before is a snapshot by now, or holds it.
+            for other in self.all():
+                below = self._read(other)
+                if self._stacked and other != snapshot_id and below is not None and snapshot_id in below.layers:
+                    raise StoreError(f"the snapshot {other} stands on {snapshot_id}", code="snapshot-in-use")
+            gone = self._set_aside(snapshot_id)
+        finally:
+            os.close(fd)
+        return _remove(gone)
+
+    def _set_aside(self, snapshot_id: str) -> Path:
+        # A crash after this rename leaves a draft that nobody holds.
+        gone = self.drafts / f"gone-{os.urandom(8).hex()}"
+        os.rename(self.folder(snapshot_id), gone)
+        return gone
+
+    def all(self) -> Iterator[str]:
+        """The ids of all snapshots there are."""
+        for item in sorted(self.root.iterdir()):
+            if item.name != self.drafts.name and item.is_dir():
+                yield item.name
+
+    def sweep(self) -> int:
+        """Remove the drafts whose process is gone; how many."""
+        count = 0
+        for folder in sorted(self.drafts.iterdir()):
+            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fd is not None:
+                _discard(folder, fd)
+                count += 1
+        return count
+
+
+def _lock(folder: Path, how: int) -> int | None:
+    """A descriptor of *folder* that holds its lock; None if another has it, or the folder is not there (any more)."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(fd, how)
+        # Between open and flock it may have been renamed or removed.
+        if os.path.samestat(os.fstat(fd), os.stat(folder)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
+def _discard(folder: Path, fd: int) -> None:
+    try:
+        _remove(folder)
+    finally:
+        os.close(fd)
+
+
+def _remove(folder: Path) -> int:
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return remove_tree(os.fsencode(folder.name), parent)
+    except FileNotFoundError:
+        return 0
+    finally:
+        os.close(parent)
+
+
+def _boot() -> str:
+    """The id of this boot. source: random(4), /proc/sys/kernel/random/boot_id"""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,149 @@
+"""Commands in the sandbox, as one person: a busybox root, and runs that each have an upper folder of their own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from builder.sandbox import gate
+from builder.sandbox.command import Command, ExitStatus
+from builder.sandbox.runner import Runner
+from builder.sandbox.stubs import Stub
+from native import constants, syscalls
+from native.mounts import Mount
+from worlds.people import Person
+
+T = TypeVar("T")
+
+PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n"
+GROUP = "root:x:0:root\nwheel:x:10:root\napp:x:1000:\nextra:x:77:app\n"
+
+
+def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, ...] = ()) -> T:
+    """What *function* returns or raises in a process of *person*'s, less the capabilities *without*."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become(person, function, without, write)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        data = file.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert data, f"the process ended without a word: {status}"
+    raised, value = pickle.loads(data)
+    if raised:
+        raise value
+    return value  # type: ignore[no-any-return]  # it came from *function*
+
+
+def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...], write: int) -> NoReturn:
+    try:
+        if os.geteuid() != person.uid:
+            os.setgroups([])
+            os.setresgid(person.gid, person.gid, person.gid)
+            os.setresuid(person.uid, person.uid, person.uid)
+        if without:
+            lost = sum(1 << constants.CAPABILITIES[name] for name in without)
+            for name in without:
+                syscalls.prctl(constants.PR_CAPBSET_DROP, constants.CAPABILITIES[name])
+            with open("/proc/self/status") as status:
+                held = next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm")) & ~lost
+            syscalls.capset(effective=held, permitted=held, inheritable=0)
+        try:
+            answer = False, function()
+        except BaseException as error:  # it is raised anew in the test
+            answer = True, error
+        with os.fdopen(write, "wb") as file:
+            pickle.dump(answer, file)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a command ended, what it wrote, and where."""
+
+    status: ExitStatus
+    out: bytes
+    err: bytes
+    stubs: tuple[Stub, ...]
+    upper: Path
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+
+@dataclass(slots=True, kw_only=True)
+class Sandbox:
+    """Runs commands as *person* over the root *lower*, each with a fresh upper folder in *room*."""
+
+    person: Person
+    lower: Path
+    room: Path
+    without: tuple[str, ...] = ()
+    count: int = field(default=0)
+
+    def command(self, argv: tuple[str, ...], **fields: Any) -> Command:
+        """A command over a fresh upper; its folder is ``root_path``'s."""
+        self.count += 1
+        folder = self.room / f"run{self.count}"
+
+        def make() -> None:
+            for name in ("upper", "work", "root"):
+                (folder / name).mkdir(parents=True)
+
+        as_person(self.person, make)
+        overlay = Mount(
+            kind="overlay",
+            target=folder / "root",
+            lowers=(self.lower,),
+            upper=folder / "upper",
+            work=folder / "work",
+        )
+        return Command(**({"root": (overlay,), "root_path": folder / "root", "argv": argv, "env": ()} | fields))
+
+    def run(self, *argv: str, **fields: Any) -> Ran:
+        """Run *argv*, or one string in the shell, to its end."""
+        command = self.command(argv if len(argv) > 1 else ("/bin/sh", "-c", argv[0]), **fields)
+
+        def inside(_: object) -> tuple[Any, ...]:
+            written = {1: bytearray(), 2: bytearray()}
+            with Runner() as runner:
+                done = runner.run(command, output=lambda stream, data: written[stream].extend(data))
+            return done.status, bytes(written[1]), bytes(written[2]), done.stubs
+
+        status, out, err, stubs = self.behind(inside)
+        return Ran(status=status, out=out, err=err, stubs=stubs, upper=command.root_path.parent / "upper")
+
+    def behind(self, function: Callable[[Any], T], on_message: Callable[[object], None] = lambda _: None) -> T:
+        """What *function* returns behind the gate, called by this person."""
+        return as_person(
+            self.person,
+            lambda: gate.call(function, identity=gate.identity(), on_message=on_message),
+            without=self.without,
+        )
+
+
+def busybox_root(folder: Path) -> Path:
+    """A small root file system, made as whoever calls."""
+    for name, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700), ("home", 0o755)):
+        (folder / name).mkdir(parents=True)
+        (folder / name).chmod(mode)
+    for name in ("proc", "sys", "dev", "srv"):
+        (folder / name).mkdir()
+    shutil.copy("/bin/busybox", folder / "bin/busybox")
+    listed = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    for name in listed.stdout.split():
+        if name != "busybox":
+            (folder / "bin" / name).symlink_to("busybox")
+    (folder / "etc/passwd").write_text(PASSWD)
+    (folder / "etc/group").write_text(GROUP)
+    return folder
