@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from builder.dockerfile.words import GO_SPACE
 
@@ -18,8 +18,7 @@ _NO_SPACE = re.compile(f"[^{GO_SPACE}]")
 _SPACES = frozenset(GO_SPACE)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """``source[start:end]``, and what it says."""
 
     text: str

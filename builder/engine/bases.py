@@ -24,7 +24,7 @@ from builder.image.documents import (
     chain_id,
     compression_of,
 )
-from builder.image.names import Digest, Platform, Reference
+from builder.image.names import Digest, Reference
 from builder.plan.steps import Base, BaseKey
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.snapshot.contract import Packed
     from builder.store.store import Store
+
+MOST_DOWNLOADS = 4
+"""Layers downloaded at once; Docker takes three, and a registry's limits begin not far above."""
 
 DOCUMENT_LIMIT = 16 << 20
 """Bytes of a manifest, index or configuration at the most; far above any that is real."""
@@ -133,11 +136,19 @@ class Bases:
     def fetch(self, key: BaseKey) -> None:
         """See to it that the store holds all of the image's layers."""
         found = self.find(key)
-        for layer in found.manifest.layers:
-            if not self._store.blobs.has(layer.digest):
-                with self._open(found, layer) as stream:
-                    while stream.read(1 << 20):
-                        pass
+        missing = [layer for layer in found.manifest.layers if not self._store.blobs.has(layer.digest)]
+        if not missing:
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(MOST_DOWNLOADS, thread_name_prefix="fetch") as pool:
+            for done in [pool.submit(self._fetch, found, layer) for layer in missing]:
+                done.result()
+
+    def _fetch(self, found: Found, layer: Descriptor) -> None:
+        with self._open(found, layer) as stream:
+            while stream.read(1 << 20):
+                pass
 
     def _look(self, key: BaseKey) -> Found:
         written = self._contexts.get(key.name.lower())

@@ -38,6 +38,14 @@ class Copied:
     changed: list[str] = field(default_factory=list)
 
 
+def is_independent(step: CopyStep) -> bool:
+    """Whether *step* copies into nothing, for a layer that stands on any other: ``--link``.
+
+    BuildKit, convert_copy.go: with --chmod a step is done without --link, whatever was asked.
+    """
+    return step.link and step.mode is None
+
+
 def copy(
     step: CopyStep,
     source: SourceRoot | None,
@@ -57,11 +65,10 @@ def copy(
     note     told what a user should know though nothing is wrong
     raises   ContextError, DockerfileError, HostError, each with ``step.where``
     """
-    names = None if fresh or step.link else root
+    link = is_independent(step)
+    names = None if fresh or link else root
     owner = None if step.owner is None else resolve_owner(step.owner, names, step.where, note)
     mode = None if step.mode is None else parse_mode(step.mode, step.where)
-    # BuildKit, convert_copy.go: with --chmod the step is done without --link, whatever was asked
-    link = step.link and mode is None
     with Tree(root, owner=owner, mode=mode, link=link, where=step.where) as tree:
         copier = _Copier(step, root, tree, scratch, note)
         try:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.engine.copy import copy
+from builder.engine.copy import copy, is_independent
 from builder.engine.source import TreeRoot
 from builder.engine.workdir import make_workdir
 from builder.events import Note
@@ -25,7 +25,7 @@ def perform_copy(step: CopyStep, draft: Draft, performer: Performer, solver: Sol
     with ExitStack() as stack:
         source = stack.enter_context(performer.source(step.input, solver)) if step.sources else None
         # --link copies into nothing, and what is there below never matters (Dockerfile reference, "COPY --link").
-        root = draft.tree if step.link else stack.enter_context(performer.inside.snapshotter.view(draft))
+        root = draft.tree if is_independent(step) else stack.enter_context(performer.inside.snapshotter.view(draft))
         copied = copy(
             step,
             source,
@@ -42,7 +42,7 @@ def perform_copy(step: CopyStep, draft: Draft, performer: Performer, solver: Sol
 def perform_workdir(step: WorkdirStep, draft: Draft, performer: Performer) -> None:
     """Make the step's folder in *draft*, with its parents."""
     with performer.inside.snapshotter.view(draft) as root:
-        make_workdir(step, root, epoch=performer.world.settings.epoch)
+        make_workdir(step, root, fresh=draft.parent is None, epoch=performer.world.settings.epoch)
 
 
 def copy_folder(source: Path, target: Path, mount: BindMount | CacheMount) -> None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from builder.dockerfile.ignore import IgnoreFile
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.parse import parse
-from builder.engine.bases import Bases, is_folder
+from builder.engine.arrival import arrive
+from builder.engine.bases import Bases
 from builder.engine.context import Context, find_ignore
 from builder.engine.request import BuildRequest
 from builder.engine.world import Settings, World
-from builder.errors import ContextError, DockerfileError
+from builder.errors import DockerfileError
 from builder.image.names import Platform
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class Source:
 @contextmanager
 def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tuple[World, Source]]:
     """The world in which *request* is built, and what it builds."""
-    folder = _context_folder(request)
-    path, text = _dockerfile(request, folder)
+    settings = _settings(request)
+    arrived = arrive(request.context, request.context_stream, store, settings)
+    folder = arrived.folder
+    path, text = (None, arrived.dockerfile) if arrived.dockerfile is not None else _dockerfile(request, folder)
     dockerfile = parse(text, _shown(path, folder))
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
@@ -49,8 +52,8 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
     world = World(
         store=store,
         bases=bases,
-        context=Contexts(request, folder, path, store).open,
-        settings=_settings(request),
+        context=Contexts(request, folder, path, store, settings).open,
+        settings=settings,
         emit=emit,
     )
     yield world, Source(dockerfile=dockerfile, platforms=platforms, machine=machine)
@@ -68,24 +71,14 @@ def _registry(request: BuildRequest) -> Registry:
     return Registry(request.environment)
 
 
-def _context_folder(request: BuildRequest) -> Path:
-    folder = Path(request.context)
-    if not folder.exists():
-        raise ContextError(
-            f"the build context {request.context} does not exist",
-            code="no-context",
-            hint="name a folder, as in: pybuild .",
-        )
-    if not folder.is_dir():
-        raise ContextError(f"the build context {request.context} is not a folder", code="no-context")
-    return folder
-
-
 def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes]:
     """Where the Dockerfile is (None: it was read from stdin), and what it says."""
     if request.dockerfile_text is not None:
         return None, request.dockerfile_text
-    path = Path(request.dockerfile) if request.dockerfile else folder / "Dockerfile"
+    # In a context that was fetched the Dockerfile is one of its files; else --file is a path of the caller's.
+    fetched = request.context == "-" or folder != Path(request.context)
+    given = request.dockerfile or "Dockerfile"
+    path = Path(given) if request.dockerfile and not fetched else folder / given
     try:
         with open(path, "rb") as file:
             text = file.read(DOCKERFILE_LIMIT + 1)
@@ -116,7 +109,10 @@ def _shown(path: Path | None, folder: Path) -> str:
 class Contexts:
     """The build contexts of one build, each opened once, when it is first wanted."""
 
-    def __init__(self, request: BuildRequest, folder: Path, dockerfile: Path | None, store: Store) -> None:
+    def __init__(
+        self, request: BuildRequest, folder: Path, dockerfile: Path | None, store: Store, settings: Settings
+    ) -> None:
+        self._settings = settings
         self._request = request
         self._folder = folder
         self._dockerfile = dockerfile
@@ -127,10 +123,8 @@ class Contexts:
         """The context called *name*; "" is the main one."""
         if name not in self._open:
             if name:
-                written = self._request.contexts[name]
-                if not is_folder(written):
-                    raise ContextError(f"the build context {name} is not a folder: {written}", code="no-context")
-                self._open[name] = self._opened(name, Path(written), None)
+                arrived = arrive(self._request.contexts[name], None, self._store, self._settings)
+                self._open[name] = self._opened(name, arrived.folder, None)
             else:
                 self._open[name] = self._opened(name, self._folder, self._dockerfile)
         return self._open[name]

@@ -173,7 +173,9 @@ class Performer:
         store.layers.update(snapshot, diff_id=packed.diff_id, blob=blob, media_type=OCI_LAYER, size=packed.size)
 
     def finish(self, position: Position) -> None:
-        """Wait until all layers of the wanted image that steps made are packed."""
+        """See to it that all layers of the wanted image are blobs in the store: those that steps made, and the base's."""
+        if position.base is not None:
+            self.world.bases.fetch(position.base)
         for future in [self.pack(snapshot) for snapshot in position.made]:
             future.result()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from builder.engine.cache import Cache, Key
 from builder.engine.inputs import Inputs, mount_step
-from builder.errors import BuilderError
+from builder.errors import BuilderError, ContextError
 from builder.events import Event, StepCached, StepFailed, StepFinished, StepStarted
 from builder.plan.cachekey import step_digest
 from builder.plan.steps import (
@@ -205,17 +205,25 @@ def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
     """
     events: list[Event] = []
     silent = replace(world, emit=events.append)
-    solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
-    if packed and not all(_has_blobs(solution.target, world) for solution in solutions):
-        raise Missed
+    try:
+        solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
+    except ContextError as e:
+        if e.code != "unreadable-source":
+            raise
+        raise Missed from None  # a file of mode 0000: behind the gate its owner may read it
+    if packed:
+        for solution in solutions:
+            _must_be_packed(solution.target, world)
+            # Of a base only the blobs are wanted: they are fetched as they are, nothing is unpacked.
+            if solution.target.base is not None:
+                world.bases.fetch(solution.target.base)
     for event in events:
         world.emit(event)
     return solutions
 
 
-def _has_blobs(position: Position, world: World) -> bool:
-    infos = [world.store.layers.get(snapshot) for snapshot in position.made]
-    if not all(info is not None and info.blob is not None and world.store.blobs.has(info.blob) for info in infos):
-        return False
-    layers = world.bases.find(position.base).layers if position.base else ()
-    return all(world.store.blobs.has(layer.digest) for layer, _, _ in layers)
+def _must_be_packed(position: Position, world: World) -> None:
+    for snapshot in position.made:
+        info = world.store.layers.get(snapshot)
+        if info is None or info.blob is None or not world.store.blobs.has(info.blob):
+            raise Missed

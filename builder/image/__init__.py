@@ -1,1 +1,1 @@
-"""To be said."""
+"""Images as values: names, documents, and what hangs on what. It touches nothing, and all rooms speak it."""

@@ -143,18 +143,23 @@ class _Contents:
         try:
             left = size
             while left:
-                data = os.read(file, min(left, BUFFER))
+                data = _read(file, min(left, BUFFER), path)
                 if not data:
                     raise _changed(path, f"it is {left} bytes shorter than it was")
                 left -= len(data)
                 sink.put(data)
-        except OSError as e:
-            raise _changed(path, e.strerror or "") from None
         finally:
             os.close(file)
         padding = -size % headers.BLOCK
         if padding:
             sink.put(bytes(padding))
+
+
+def _read(file: int, size: int, path: bytes) -> bytes:
+    try:
+        return os.read(file, size)
+    except OSError as e:
+        raise _changed(path, e.strerror or "") from None
 
 
 def _changed(path: bytes, why: str) -> StoreError:

@@ -74,12 +74,19 @@ class _Process:
     def __init__(self, pid: int, waits: int, go: int, messages: int) -> None:
         self.pid = pid
         self._waits: int | None = waits
-        self._go = go
+        self._go: int | None = go
         self._receiver = Receiver(os.fdopen(messages, "rb"))
 
     def let_go(self) -> None:
         """Tell init that its ids are mapped."""
+        assert self._go is not None
         os.write(self._go, b"g")
+        self._close_go()
+
+    def _close_go(self) -> None:
+        if self._go is not None:
+            os.close(self._go)
+            self._go = None
 
     def listen(self, on_message: Callable[[object], None]) -> object:
         """The result, or the error raised."""
@@ -102,15 +109,16 @@ class _Process:
         if self._waits is None:
             return
         try:
-            os.kill(self.pid, signal.SIGTERM)
-            self._drain()
+            if self._go is None:
+                os.kill(self.pid, signal.SIGTERM)
+                self._drain()
         finally:
             os.kill(self.pid, signal.SIGKILL)
             self._wait()
 
     def close(self) -> None:
         """Close our ends."""
-        os.close(self._go)
+        self._close_go()
         self._receiver.file.close()
 
     def _drain(self) -> None:
@@ -152,7 +160,8 @@ def _start(function: Callable[[Send], T], who: Identity) -> _Process:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        pid, waits = _clone(flags, lambda: _init(function, who, go_read, go_write, messages_read, messages_write))
+        with signals_held():
+            pid, waits = _clone(flags, lambda: _init(function, who, go_read, go_write, messages_read, messages_write))
     except OSError as error:
         for fd in (go_write, messages_read):
             os.close(fd)
@@ -171,7 +180,8 @@ def _clone(flags: int, body: Callable[[], NoReturn]) -> tuple[int, int]:
             body()
         return pid, pid
     # The bare call copies a heap that another thread may have locked. fork(3) takes the heap's locks first, and its
-    # child has one thread; so the child clones, says whom, and stays to die with us and pass the exit status on.
+    # child has one thread; so the child clones, says whom, and stays to die with us and pass the exit status on. It
+    # holds the signals all the while, for a terminal's Ctrl-C reaches it too.
     read, write = os.pipe()
     between = os.fork()
     if between == 0:
@@ -257,7 +267,6 @@ def _init(
     sender = Sender(messages_write)
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # A terminal's Ctrl-C goes to a whole process group: only the caller decides what it means.
         os.setpgid(0, 0)
         os.close(go_write)
@@ -274,6 +283,7 @@ def _init(
             syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
         except OSError as error:
             raise refusals.mount_refused(error) from None
+        # SIGTERM is held since before the clone: one that comes now reaches the worker once there is one.
         worker = os.fork()
         if worker == 0:
             _work(function, sender)
@@ -307,6 +317,7 @@ def _exit_if_alone(messages: int) -> None:
 
 def _reap(worker: int) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == worker:
@@ -317,6 +328,7 @@ def _reap(worker: int) -> NoReturn:
 def _work(function: Callable[[Send], object], sender: Sender) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             sender.send(RESULT, function(lambda value: sender.send(MESSAGE, value)))
@@ -340,6 +352,22 @@ def _internal(error: BaseException) -> InternalError:
     told = InternalError(f"{type(error).__name__}: {error}", code="internal")
     told.add_note("".join(traceback.format_exception(error)))
     return told
+
+
+HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """No SIGINT or SIGTERM for this while: in a new process the old one's handler would raise into the old one's code.
+
+    The new process sets its own handlers, and lets them come itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Terminated(BaseException):

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
 from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import memory
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Receiver
 from builder.sandbox.command import Command, ExitStatus
+from builder.sandbox.gate import HELD, signals_held
 from builder.sandbox.stubs import Stub
 from native import constants, syscalls
 
@@ -224,17 +225,26 @@ class _Conversation:
 
 
 def _fork_server(ours: socket.socket, theirs: socket.socket) -> int:
-    # Imported here, so that the fork has it and a build that runs nothing does not.
-    from builder.sandbox.server import serve
+    # Imported before the fork, not at our own import: a build that runs nothing does not pay for it.
+    import builder.sandbox.server  # noqa: F401 - for the child
 
     if len(os.listdir("/proc/self/task")) != 1:
         raise InternalError("a Runner must be made while the process has one thread", code="runner-too-late")
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        return pid
+    with signals_held():
+        pid = os.fork()
+        if pid == 0:
+            _become_server(ours, theirs)
+    theirs.close()
+    return pid
+
+
+def _become_server(ours: socket.socket, theirs: socket.socket) -> NoReturn:
+    from builder.sandbox.server import serve
+
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in HELD:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
         ours.close()
         serve(theirs)

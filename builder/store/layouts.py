@@ -8,6 +8,7 @@ source   OCI image-spec, image-layout.md; Docker image-spec v1.2, "Combined Imag
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -88,10 +89,8 @@ class OciLayout:
                 f"{descriptor.digest} has {descriptor.size} bytes, more than {DOCUMENT_LIMIT}",
                 code="document-too-large",
             )
-        data = self._made.get(descriptor.digest)
-        if data is None:
-            with self._open(descriptor.digest) as file:
-                data = file.read(descriptor.size + 1)
+        with self._open(descriptor.digest) as file:
+            data = file.read(descriptor.size + 1)
         verify(descriptor, data)
         return data
 
@@ -100,6 +99,8 @@ class OciLayout:
         return verified(self._open(descriptor.digest), descriptor)
 
     def _open(self, digest: Digest) -> BinaryIO:
+        if digest in self._made:
+            return io.BytesIO(self._made[digest])
         try:
             return self._content.open(digest)
         except FileNotFoundError:

@@ -68,9 +68,11 @@ class Group:
         """The processes in it at this moment."""
         if self.path is None:
             return
-        for procs in self.path.rglob("cgroup.procs"):
-            with contextlib.suppress(OSError):  # a container's group may go while we look
-                yield from map(int, procs.read_text().split())
+        for folder, _, _ in os.walk(
+            self.path
+        ):  # which passes over what goes while it looks, as a container's group does
+            with contextlib.suppress(OSError):
+                yield from map(int, Path(folder, "cgroup.procs").read_text().split())
 
 
 @contextlib.contextmanager

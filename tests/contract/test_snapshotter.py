@@ -530,21 +530,39 @@ def test_another_process_finds_what_was_committed(world: World) -> None:
 
 
 @behind_the_gate
-def test_a_snapshot_that_is_used_elsewhere_stays_and_one_that_is_not_goes(world: World) -> None:
-    base = world.base(BASE)
-    snapshot = world.step(base, lambda root: make(root, {"x": File("x" * 10_000)}))
-    other = world.again()
-    assert other.get(snapshot.id) == snapshot
+def test_a_snapshot_that_another_process_uses_stays_and_one_that_nobody_uses_goes(world: World) -> None:
+    to_child, of_parent = os.pipe()
+    to_parent, of_child = os.pipe()
+    child = os.fork()  # before there are locks that it would inherit
+    if child == 0:
+        os.close(of_parent)
+        found = world.again().get(os.read(to_child, 100).decode())
+        os.write(of_child, b"held" if found else b"lost")
+        os.read(to_child, 1)
+        os._exit(0)
+    snapshot = world.step(world.base(BASE), lambda root: make(root, {"x": File("x" * 10_000)}))
+    os.write(of_parent, snapshot.id.encode())
+    assert os.read(to_parent, 4) == b"held"
     with pytest.raises(StoreError) as error:
         world.snapshotter.remove(snapshot.id)
     assert error.value.message == f"the snapshot {snapshot.id} is in use"
-    del other
-    fresh = World(world.kind, world.place).snapshotter
-    child = os.fork()
-    if child == 0:  # a process that holds nothing
-        os.closerange(3, 256)
-        os._exit(0 if fresh.remove(snapshot.id) > 0 else 1)
+    os.close(of_parent)
     os.waitpid(child, 0)
+    assert world.snapshotter.remove(snapshot.id) >= 10_000
+    assert world.again().get(snapshot.id) is None
+
+
+@behind_the_gate
+def test_a_snapshot_that_another_stands_on_stays_where_it_is_needed(world: World) -> None:
+    base = world.base(BASE)
+    snapshot = world.step(base, lambda root: make(root, {"x": File("x")}))
+    if world.kind == "copy":
+        world.snapshotter.remove(base.id)
+    else:
+        with pytest.raises(StoreError) as error:
+            world.snapshotter.remove(base.id)
+        assert error.value.message == f"the snapshot {snapshot.id} stands on {base.id}"
+    assert world.seen(snapshot)["x"].content == "x"
 
 
 @behind_the_gate

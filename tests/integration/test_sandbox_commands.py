@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,7 +18,7 @@ from worlds.people import Person, whoever_runs_this
 from worlds.processes import remove_tree
 from worlds.sandboxes import Sandbox, as_person, busybox_root
 
-from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.errors import CommandFailed, DockerfileError, HostError, InternalError
 from builder.sandbox.command import ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
@@ -508,3 +511,86 @@ def _processes(words: str) -> list[str]:
         if line.replace(b"\0", b" ").strip() == words.encode():
             found.append(entry)
     return found
+
+
+# --- a terminal, and an interpreter that has imported nothing yet
+
+
+def test_a_command_on_a_terminal_has_it_as_its_own(sandbox):
+    command = sandbox.command(
+        ("/bin/sh", "-c", "tty; [ -t 0 ] && [ -t 2 ] && stty size; echo to > /dev/tty; read line; echo got $line"),
+        terminal=True,
+    )
+
+    def inside(_: object) -> bytes:
+        ours, theirs = os.openpty()
+        os.write(ours, b"typed\n")
+        with Runner() as runner:
+            runner.run(command, output=lambda *_: None, stdin=theirs)
+        return os.read(ours, 4096)
+
+    assert sandbox.behind(inside).replace(b"\r\n", b"\n").split(b"\n") == [
+        b"typed",
+        b"/dev/console",
+        b"0 0",
+        b"to",
+        b"got typed",
+        b"",
+    ]
+
+
+FRESH = """
+import sys
+from pathlib import Path
+from builder.sandbox import gate
+from builder.sandbox.command import Command, Extra
+from builder.sandbox.runner import Runner
+from builder.errors import CommandFailed
+from native.mounts import Mount
+
+folder, lower = map(Path, sys.argv[1:])
+overlay = Mount(kind="overlay", target=folder / "root", lowers=(lower,), upper=folder / "upper", work=folder / "work")
+
+def inside(send):
+    with Runner() as runner:
+        for argv in (("/bin/echo", "said"), ("/absent",)):
+            command = Command(
+                root=(overlay,), root_path=folder / "root", argv=argv, env=(), network="none", user="app",
+                ulimits=(("nofile", 64, 64),), extras=(Extra(target="/x/y", kind="file", content=b"z"),),
+            )
+            try:
+                runner.run(command, output=lambda _, data: send(data))
+            except CommandFailed as error:
+                send(str(error))
+
+gate.call(inside, identity=gate.identity(), on_message=print)
+"""
+
+
+def test_nothing_is_imported_after_the_root_is_switched(sandbox):
+    folder = sandbox.command(("true",)).root_path.parent
+
+    def run() -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", FRESH, folder, sandbox.lower], capture_output=True, text=True, check=False
+        )
+        return done.stdout, done.stderr
+
+    told = 'exec: "/absent": stat /absent: no such file or directory'
+    assert as_person(sandbox.person, run, without=sandbox.without) == (f"b'said\\n'\n{told}\n", "")
+
+
+def test_a_lost_server_is_told(sandbox):
+    command = sandbox.command(("/bin/sh", "-c", "sleep 7777"))
+
+    def inside(_: object) -> str:
+        with Runner() as runner:
+            threading.Timer(0.3, os.kill, (runner._server, signal.SIGKILL)).start()
+            try:
+                runner.run(command, output=lambda *_: None)
+            except InternalError as error:
+                return str(error)
+        return ""
+
+    assert sandbox.behind(inside) == "the command server ended"
+    assert not _processes("sleep 7777")

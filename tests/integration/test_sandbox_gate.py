@@ -104,12 +104,12 @@ def test_any_other_exception_crosses_as_ours_with_its_traceback(through):
 
 
 def test_what_cannot_be_pickled_is_our_mistake(through):
-    with pytest.raises(InternalError, match="^a message cannot cross the gate: "):
+    with pytest.raises(InternalError, match=r"^a message cannot cross the gate: "):
         through(lambda _: lambda: None)
 
 
 def test_being_killed_is_told(through):
-    with pytest.raises(HostError, match="^the build was killed from outside$"):
+    with pytest.raises(HostError, match=r"^the build was killed from outside$"):
         through(lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
@@ -155,7 +155,7 @@ def test_an_error_of_the_listener_ends_what_is_inside(through, room, person):
         gate.call(inside, identity=gate.identity(), on_message=refuse)
 
     begun = time.monotonic()
-    with pytest.raises(UsageError, match="^enough$"):
+    with pytest.raises(UsageError, match=r"^enough$"):
         as_person(person[0], caller, without=person[1])
     assert (room / "cleaned").exists()
     assert time.monotonic() - begun < 5
@@ -185,7 +185,7 @@ def test_the_gate_is_entered_once(through):
     def inside(_):
         gate.call(lambda _: None, identity=Identity(kind="root", key="root"), on_message=print)
 
-    with pytest.raises(InternalError, match="^the gate is entered twice$"):
+    with pytest.raises(InternalError, match=r"^the gate is entered twice$"):
         through(inside)
 
 
@@ -199,8 +199,8 @@ PROGRAM = """
         child = os.fork()
         if child == 0:
             os.execv("/bin/sleep", ["sleep", sys.argv[2]])
-        send("ready")
         try:
+            send("ready")
             time.sleep(60)
         finally:
             Path(sys.argv[1]).touch()
@@ -275,7 +275,7 @@ def test_a_containers_root_maps_its_own_ids(require_root):
 
 
 def test_an_ordinary_user_cannot_do_without_a_user_namespace(ordinary_user):
-    with pytest.raises(HostError, match="^only root with CAP_SYS_ADMIN can do without a user namespace$"):
+    with pytest.raises(HostError, match=r"^only root with CAP_SYS_ADMIN can do without a user namespace$"):
         as_person(ordinary_user, lambda: gate.identity("none"))
 
 

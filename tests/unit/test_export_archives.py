@@ -12,7 +12,7 @@ import tiny
 from builder.errors import HostError, ImageError
 from builder.export import destination
 from builder.export.archive import write_archive
-from builder.export.destination import writing
+from builder.export.destination import explaining, writing
 from builder.export.layout import write_layout, write_layout_folder
 from builder.image.names import Digest
 from builder.store import Store
@@ -195,11 +195,25 @@ def test_an_output_appears_when_it_is_complete(tmp_path):
 def test_an_output_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), writing(path) as fd:
-        os.write(fd, b"new")
-        raise KeyboardInterrupt
+
+    def fail():
+        with writing(path) as fd:
+            os.write(fd, b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_whoever_is_killed_while_writing_leaves_nothing(store, image, tmp_path):
+    child = os.fork()
+    if child == 0:
+        write_archive([tiny.named(store, image)], tmp_path / "x.tar", report=lambda _: os.kill(os.getpid(), 9))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    assert os.listdir(tmp_path) == ["store"]
 
 
 @pytest.mark.parametrize("fail", [False, True])
@@ -261,9 +275,11 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
 def test_a_reader_that_goes_away_is_told(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    with pytest.raises(HostError) as caught, writing(tmp_path / "pipe") as fd:
-        os.close(reader)
-        os.write(fd, b"x")
+    os.write(writer := os.open(tmp_path / "pipe", os.O_WRONLY), b"")
+    os.close(reader)
+    with pytest.raises(HostError) as caught, explaining(tmp_path / "pipe"):
+        os.write(writer, b"x")
+    os.close(writer)
     assert caught.value.message == f"whoever read {tmp_path}/pipe went away before the end"
 
 
