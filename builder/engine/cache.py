@@ -42,6 +42,12 @@ class Key:
         return _frame(self.inputs)
 
 
+    @property
+    def content(self) -> Digest:
+        """What a step that only copies makes, told without reading it: its instruction and its inputs decide."""
+        return _frame((self.step, *self.inputs[1:]))
+
+
 def _frame(words: tuple[str, ...]) -> Digest:
     """Length-framed, so that no two different sequences have the same digest."""
     state = hashlib.sha256()

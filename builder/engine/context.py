@@ -46,8 +46,11 @@ class Why:
 class Filtered(TreeRoot):
     """A folder seen through an ignore file."""
 
-    def __init__(self, folder: Path, ignore: IgnoreFile | None, *, label: str, hashes: FileHashes) -> None:
+    def __init__(
+        self, folder: Path, ignore: IgnoreFile | None, *, label: str, hashes: FileHashes, without: frozenset[str]
+    ) -> None:
         super().__init__(folder, label=label, owners=False, hashes=hashes)
+        self._without = without
         self._ignore = ignore
         self._listed: dict[str, Mapping[str, os.stat_result]] = {}
         self._holding: dict[str, bool] = {}
@@ -57,7 +60,7 @@ class Filtered(TreeRoot):
         listed = self._listed.get(path)
         if listed is None:
             listed = super().entries(path)
-            if self._ignore is not None:
+            if self._ignore is not None or self._without:
                 prefix = path + "/" if path else ""
                 listed = {name: status for name, status in listed.items() if self._keeps(prefix + name, status)}
             self._listed[path] = listed
@@ -76,6 +79,8 @@ class Filtered(TreeRoot):
 
     def _keeps(self, path: str, status: os.stat_result) -> bool:
         """Whether *path* is in the context: not excluded, or a folder with something in it that is taken back in."""
+        if path in self._without:
+            return False
         ignore = self._ignore
         if ignore is None or not ignore.decide(path).ignored:
             return True
@@ -129,6 +134,7 @@ class Context:
         folder: Path,
         *,
         ignore: IgnoreFile | None = None,
+        without: frozenset[str] = frozenset(),
         name: str = "",
         load: Callable[[], dict[Any, Any]] | None = None,
         save: Callable[[dict[Any, Any]], None] | None = None,
@@ -136,12 +142,13 @@ class Context:
         """The context in *folder*; nothing is read yet.
 
         ignore      the parsed ignore file: see ``find_ignore``
+        without     paths that are not part of it, whatever the ignore file says: what the build itself writes there
         name        of a named context, "" for the main one
         load, save  keep what was hashed between builds: see ``FileHashes``
         raises      ContextError, code ``no-context``
         """
         label = f"{CONTEXT} {name}" if name else CONTEXT
-        root = Filtered(folder, ignore, label=label, hashes=FileHashes(load, save))
+        root = Filtered(folder, ignore, label=label, hashes=FileHashes(load, save), without=without)
         try:
             os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as e:
@@ -186,13 +193,14 @@ def open_context(
     dockerfile: Path | None,
     *,
     name: str = "",
+    without: frozenset[str] = frozenset(),
     load: Callable[[], dict[Any, Any]] | None = None,
     save: Callable[[dict[Any, Any]], None] | None = None,
 ) -> Context:
     """The context in *folder* with the ignore file that holds for it; parameters as in ``find_ignore`` and ``open``."""
     found = find_ignore(folder, dockerfile)
     ignore = IgnoreFile.parse(found[1].decode("utf-8", "surrogateescape"), found[0]) if found else None
-    return Context.open(folder, ignore=ignore, name=name, load=load, save=save)
+    return Context.open(folder, ignore=ignore, without=without, name=name, load=load, save=save)
 
 
 def find_ignore(folder: Path, dockerfile: Path | None) -> tuple[str, bytes] | None:

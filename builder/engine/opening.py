@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.dockerfile.ignore import IgnoreFile
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.parse import parse
 from builder.engine.arrival import arrive
 from builder.engine.bases import Bases
-from builder.engine.context import Context, find_ignore
-from builder.engine.request import BuildRequest
+from builder.engine.context import Context, open_context
+from builder.engine.request import BuildRequest, Output
 from builder.engine.world import Settings, World
 from builder.errors import DockerfileError
 from builder.image.names import Platform
@@ -131,14 +130,25 @@ class Contexts:
 
     def _opened(self, name: str, folder: Path, dockerfile: Path | None) -> Context:
         memory = f"context {folder.resolve()}"
-        found = find_ignore(folder, dockerfile)
-        return Context.open(
+        return open_context(
             folder,
-            ignore=IgnoreFile.parse(found[1].decode("utf-8", "replace"), found[0]) if found else None,
+            dockerfile,
+            without=written_beneath(folder, self._request.outputs),
             name=name,
             load=lambda: self._store.memory(memory),
             save=lambda known: self._store.remember(memory, known),
         )
+
+
+def written_beneath(folder: Path, outputs: tuple[Output, ...]) -> frozenset[str]:
+    """The paths inside *folder* that the build itself writes.
+
+    ``pybuild .`` writes ./NAME.tar: were it part of the context, the next ``COPY . .`` would bring the last image into
+    the new one, and no build would ever find its files unchanged.
+    """
+    top = os.path.realpath(folder)
+    paths = (os.path.realpath(output.dest) for output in outputs if output.dest not in ("", "-"))
+    return frozenset(path[len(top) + 1 :] for path in paths if path.startswith(top + os.sep))
 
 
 def _settings(request: BuildRequest) -> Settings:

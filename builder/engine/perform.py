@@ -52,8 +52,12 @@ class Performer:
         """Whether the snapshot's tree, and all it stands on but bases, is here."""
         return self.inside.snapshotter.get(snapshot) is not None and self.world.store.layers.get(snapshot) is not None
 
-    def perform(self, step: AnyStep, position: Position, solver: Solver, *, wanted: bool) -> str:
-        """The id of the snapshot that *step* makes. ``wanted``: its layer belongs to the image that is built."""
+    def perform(self, step: AnyStep, position: Position, solver: Solver, *, content: Digest, wanted: bool) -> str:
+        """The id of the snapshot that *step* makes.
+
+        content  digest of the layer's content, where instruction and inputs decide it; a command decides for itself
+        wanted   the layer belongs to the image that is built
+        """
         parent = self.snapshot(position)
         with self.draft(parent) as draft:
             match step:
@@ -66,7 +70,12 @@ class Performer:
                 case _:
                     assert_never(step)
             snapshot = self.inside.snapshotter.commit(draft)
-        info = LayerInfo(snapshot=snapshot.id, parent=parent.id if parent else "", created=_now())
+        info = LayerInfo(
+            snapshot=snapshot.id,
+            parent=parent.id if parent else "",
+            content=None if isinstance(step, RunStep) else content,
+            created=_now(),
+        )
         self.world.store.layers.put(info)
         if wanted:
             self.pack(snapshot.id)

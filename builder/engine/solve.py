@@ -151,7 +151,7 @@ class Solver:
         key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
         snapshot = self._cache.find(key)
         if snapshot is None:
-            snapshot = self._performer.perform(step, empty, self, wanted=False)
+            snapshot = self._performer.perform(step, empty, self, content=key.content, wanted=False)
             self._cache.record(key, snapshot)
         return empty.then(snapshot)
 
@@ -176,7 +176,8 @@ class Solver:
         emit(StepStarted(step.number, stage.name, step.title, step.where.line))
         began = time.monotonic()
         try:
-            snapshot = performer.perform(step, position, self, wanted=any(stage is one for one in self._wanted))
+            wanted = any(stage is one for one in self._wanted)
+            snapshot = performer.perform(step, position, self, content=key.content, wanted=wanted)
         except BuilderError:
             emit(StepFailed(step.number, time.monotonic() - began))
             raise
@@ -206,7 +207,13 @@ def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
     events: list[Event] = []
     silent = replace(world, emit=events.append)
     try:
+        try:
         solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
+    except ContextError as error:
+        # A file of mode 0 is closed to its owner, but not to the root of a namespace that the owner is mapped in.
+        if error.code == "unreadable-source":
+            raise Missed from None
+        raise
     except ContextError as e:
         if e.code != "unreadable-source":
             raise

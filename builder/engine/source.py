@@ -6,9 +6,10 @@ undecodable bytes are surrogates (PEP 383). No method follows a symbolic link: `
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,9 @@ from builder.errors import ContextError
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A fifo that took a file's place must not block us.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_DEEP = 16
+_PIECE = 1000  # characters, of which one may be four bytes; PATH_MAX is 4096 (limits.h)
 
 MOST_LINKS = 255
 """Links followed in one path; continuity's RootPath, which BuildKit uses, stops there (fs/path.go)."""
@@ -103,12 +107,17 @@ class Reader:
 def open_folder(base: int, path: str) -> int:
     """A descriptor of the folder *path* below the folder *base*. A link anywhere in it is an error (ELOOP, ENOTDIR).
 
-    Name by name: so it leads nowhere else, however the tree changes meanwhile, and no path is too long.
+    So it leads nowhere else, however the tree changes meanwhile, and no path is too long.
     """
+    parts = path.split("/")
+    return _down(base, _pieces(parts), _by_openat2) if len(parts) > _DEEP else _down(base, parts, _by_name)
+
+
+def _down(base: int, parts: list[str], opener: Callable[[str, int], int]) -> int:
     here = base
     try:
-        for part in path.split("/"):
-            inner = os.open(part, _FOLDER, dir_fd=here)
+        for part in parts:
+            inner = opener(part, here)
             if here != base:
                 os.close(here)
             here = inner
@@ -117,6 +126,34 @@ def open_folder(base: int, path: str) -> int:
             os.close(here)
         raise
     return here
+
+
+def _by_name(name: str, folder: int) -> int:
+    return os.open(name, _FOLDER, dir_fd=folder)
+
+
+def _by_openat2(path: str, folder: int) -> int:
+    """Many names in one call: opening a deep tree's folders one by one would take quadratic time."""
+    from native.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2  # slow to import, and rarely needed
+
+    try:
+        return openat2(folder, path, _FOLDER, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    except OSError as e:
+        # Linux before 5.6, and containers whose seccomp filter does not know the call
+        if e.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        return _down(folder, path.split("/"), _by_name)
+
+
+def _pieces(parts: list[str]) -> list[str]:
+    """The names joined again to paths that the kernel takes."""
+    pieces = [parts[0]]
+    for part in parts[1:]:
+        if len(pieces[-1]) + len(part) < _PIECE:
+            pieces[-1] += "/" + part
+        else:
+            pieces.append(part)
+    return pieces
 
 
 def unreadable(path: str, error: OSError, label: str) -> ContextError:

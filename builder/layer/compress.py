@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, cast
 
 from builder.errors import ImageError, InternalError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
 """Bytes read from a compressed stream, and made of it, at once."""
 
 # RFC 1952 2.3.1; RFC 8878 3.1.1 (and 3.1.2: a skippable frame may come first); bzip2; xz-file-format 2.1.1.1

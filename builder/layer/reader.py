@@ -24,8 +24,8 @@ from builder.layer.headers import BLOCK
 
 # Go's maxSpecialFileSize: a pax header or a long name is never larger
 _MOST_SPECIAL = 1 << 20
-_READ = 1 << 18
-_AHEAD = 16
+_READ = 1 << 20
+_AHEAD = 8
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12s")
 _ZEROS = bytes(BLOCK)

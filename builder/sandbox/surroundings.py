@@ -119,7 +119,7 @@ def mount_dev(points: Points, command: Command) -> None:
         if os.path.exists("/proc/kcore"):
             os.symlink("/proc/kcore", "core", dir_fd=dev)
         if command.terminal:
-            # So that ttyname(3) finds it: its own name is in the /dev/pts outside. By that name, since a descriptor from
+            # So that ttyname(3) finds it, whose name is in the /dev/pts outside. By that name, since a descriptor from
             # before the clone is on a mount of another namespace, which cannot be bound.
             _bind_device(dev, "console", Path(os.readlink("/proc/self/fd/0")))
         for name in ("pts", "shm", "mqueue"):

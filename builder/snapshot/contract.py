@@ -123,3 +123,10 @@ class Snapshotter(Protocol):
     def sweep(self) -> int:
         """Remove drafts whose process is gone; how many."""
         ...
+
+    def sync(self) -> None:
+        """Let what this process committed and unpacked survive a crash of the machine: once, at a build's end.
+
+        Until then a snapshot is trusted until the next boot only.
+        """
+        ...

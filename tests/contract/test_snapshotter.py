@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from trees import Device, Fifo, File, Folder, Link, Node, Same, Tree, filled, make, read
+from trees import Device, Fifo, File, Folder, Link, Same, Tree, filled, make, read
+from worlds.people import Person, whoever_runs_this
+from worlds.sandboxes import as_person
 
-from builder.errors import ImageError, StoreError
+from builder.errors import HostError, ImageError, StoreError
 from builder.image.names import Digest
 from builder.layer.apply import apply
 from builder.layer.changes import Change, Emptied, Entry, Removed
@@ -25,7 +27,7 @@ from builder.layer.scan import scan
 from builder.sandbox.gate import call, identity
 from builder.snapshot.clone import Clone
 from builder.snapshot.contract import Packed, Snapshot, Snapshotter
-from builder.snapshot.overlay import Overlay
+from builder.snapshot.overlay import MOST_LAYERS, Overlay
 
 Act = Callable[[Path], object]
 BASE: Tree = {
@@ -139,10 +141,18 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=["root", "ordinary user"])
+def who(request: pytest.FixtureRequest) -> Person:
+    if request.param == "root":
+        request.getfixturevalue("require_root")()
+        return whoever_runs_this()
+    return request.getfixturevalue("ordinary_user")
+
+
 def behind_the_gate(test: Callable[[World], None]):
     """The test, called as root of a namespace that holds a range of ids, with a world that is gone afterwards."""
 
-    def outer(kind: str) -> None:
+    def outer(kind: str, who: Person) -> None:
         def inner(_send: object) -> None:
             parent = Path(tempfile.gettempdir())
             place = Path(tempfile.mkdtemp(prefix="snapshots-", dir=parent))
@@ -153,15 +163,11 @@ def behind_the_gate(test: Callable[[World], None]):
                 remove_tree(os.fsencode(place.name), folder)
                 os.close(folder)
 
-        call(inner, identity=identity(), on_message=print)
+        as_person(who, lambda: call(inner, identity=identity(), on_message=print))
 
     outer.__doc__ = test.__doc__
     outer.__name__ = test.__name__
     return outer
-
-
-def changed(tree: Tree, **nodes: Node) -> Tree:
-    return filled({**tree, **nodes})
 
 
 # What is below
@@ -385,7 +391,9 @@ def sparse(path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", step_cases())
-def test_a_step_tells_what_changed_and_its_layer_makes_the_same_tree_elsewhere(kind: str, case: str) -> None:
+def test_a_step_tells_what_changed_and_its_layer_makes_the_same_tree_elsewhere(
+    kind: str, who: Person, case: str
+) -> None:
     act, expected = step_cases()[case]
 
     @behind_the_gate
@@ -398,7 +406,7 @@ def test_a_step_tells_what_changed_and_its_layer_makes_the_same_tree_elsewhere(k
         assert comparable(world.shipped(snapshot)) == comparable(without_sockets)
         assert world.seen(base) == filled(BASE)
 
-    inside(kind)
+    inside(kind, who)
 
 
 def comparable(tree: Tree) -> Tree:
@@ -622,6 +630,42 @@ def test_a_view_of_a_draft_is_written_to_and_one_of_a_snapshot_shows_it(world: W
         assert (root / "first").read_text() == "1"
         (root / "second").write_text("2")
     assert set(world.seen(world.snapshotter.commit(draft))) == set(filled(BASE)) | {"first", "second"}
+
+
+@behind_the_gate
+def test_an_owner_without_a_place_here_is_told_with_the_mend(world: World) -> None:
+    import tarfile
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("big")
+        info.uid, info.gid = 3_000_000, 3_000_000
+        tar.addfile(info)
+    if "4294967295" in Path("/proc/self/uid_map").read_text():  # all ids: no namespace of users
+        assert world.seen(world.base(out.getvalue()))["big"].uid == 3_000_000
+        return
+    with pytest.raises(HostError) as error:
+        world.base(out.getvalue())
+    assert error.value.code == "id-not-mapped"
+    assert error.value.message == "the owner of 'big' is not among the ids that are mapped here"
+    assert error.value.hint == "give this user 65536 or more subordinate ids in /etc/subuid and /etc/subgid"
+
+
+@behind_the_gate
+def test_hundreds_of_steps_lie_on_one_another(world: World) -> None:
+    if world.kind == "copy":
+        return  # each would be a copy; nothing is stacked
+    snapshot = world.base({"file": File("0")})
+    for number in range(1, MOST_LAYERS - 1):
+        draft = world.snapshotter.prepare(snapshot)
+        (draft.tree / "file").write_text(str(number))
+        snapshot = world.snapshotter.commit(draft)
+    last = world.step(snapshot, lambda root: make(root, {"last": File((root / "file").read_text())}))
+    assert world.seen(last)["last"].content == str(MOST_LAYERS - 2)
+    assert world.told(last) == ["last"]
+    with pytest.raises(ImageError) as error:
+        world.step(world.step(last, lambda _root: None), lambda _root: None)
+    assert error.value.message == "501 layers are more than overlayfs can stack (500)"
 
 
 @behind_the_gate

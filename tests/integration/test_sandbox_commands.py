@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +17,20 @@ from pathlib import Path
 import pytest
 from worlds.people import Person, whoever_runs_this
 from worlds.processes import remove_tree
-from worlds.sandboxes import Sandbox, as_person, busybox_root
+from worlds.sandboxes import MASKED_PROC, Sandbox, as_person, busybox_root
 
 from builder.errors import CommandFailed, DockerfileError, HostError, InternalError
 from builder.sandbox.command import ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
+from native import syscalls
 
-EVERYBODY = ("root", "container root", "ordinary user")
+EVERYBODY = {
+    "root": (),
+    "container root": ("CAP_SYS_ADMIN",),
+    "container root with a masked /proc": ("CAP_SYS_ADMIN", MASKED_PROC),
+    "ordinary user": (),
+}
 
 
 @pytest.fixture(scope="module", params=EVERYBODY)
@@ -32,7 +39,7 @@ def who(request: pytest.FixtureRequest) -> tuple[Person, tuple[str, ...]]:
         return request.getfixturevalue("ordinary_user"), ()
     if os.geteuid() != 0:
         pytest.skip("not root")
-    return whoever_runs_this(), ("CAP_SYS_ADMIN",) if request.param == "container root" else ()
+    return whoever_runs_this(), EVERYBODY[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +115,11 @@ def test_the_program_is_found_along_the_commands_path(sandbox):
 
 
 def test_the_command_is_the_first_process_and_sees_only_its_own(sandbox):
-    assert sandbox.run("echo $$; [ $(ls -d /proc/[0-9]* | wc -l) -lt 6 ] && echo few").text == "1\nfew\n"
+    few = "few" if MASKED_PROC not in sandbox.without else "many"  # the outer /proc is all that there is then
+    ran = sandbox.run(
+        "echo $$; [ $(ls -d /proc/[0-9]* | wc -l) -lt 6 ] && echo few || echo many; readlink /proc/self/exe"
+    )
+    assert ran.text == f"1\n{few}\n/bin/busybox\n"
 
 
 def test_what_is_left_in_the_background_ends_with_the_command(sandbox):
@@ -316,6 +327,10 @@ def test_a_read_only_root_cannot_be_written(sandbox):
 def test_a_setting_of_the_host_is_refused(sandbox):
     with pytest.raises(HostError, match=r"^the setting vm.swappiness is the host's, not the command's own$"):
         sandbox.run("true", sysctls=(("vm.swappiness", "1"),))
+    if MASKED_PROC in sandbox.without:
+        with pytest.raises(HostError, match=r"^setting kernel.msgmax failed: Read-only file system"):
+            sandbox.run("true", sysctls=(("kernel.msgmax", "4321"),))
+        return
     assert sandbox.run("cat /proc/sys/kernel/msgmax", sysctls=(("kernel.msgmax", "4321"),)).text == "4321\n"
 
 
@@ -513,6 +528,15 @@ def _processes(words: str) -> list[str]:
     return found
 
 
+def test_where_pivot_root_is_refused_chroot_serves(sandbox, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(syscalls, "pivot_root", refuse)
+    ran = sandbox.run("ls /; cd /..; ls -d home bin; cat /proc/self/mountinfo | awk '$5 == \"/\"' | wc -l", user="app")
+    assert ran.text == "bin\ndev\netc\nhome\nproc\nroot\nsrv\nsys\ntmp\nbin\nhome\n1\n"
+
+
 # --- a terminal, and an interpreter that has imported nothing yet
 
 
@@ -524,6 +548,7 @@ def test_a_command_on_a_terminal_has_it_as_its_own(sandbox):
 
     def inside(_: object) -> bytes:
         ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, 80))
         os.write(ours, b"typed\n")
         with Runner() as runner:
             runner.run(command, output=lambda *_: None, stdin=theirs)
@@ -532,7 +557,7 @@ def test_a_command_on_a_terminal_has_it_as_its_own(sandbox):
     assert sandbox.behind(inside).replace(b"\r\n", b"\n").split(b"\n") == [
         b"typed",
         b"/dev/console",
-        b"0 0",
+        b"24 80",
         b"to",
         b"got typed",
         b"",

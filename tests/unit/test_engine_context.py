@@ -57,11 +57,11 @@ def test_an_ignored_folder_without_exceptions_is_not_looked_into(
     assert opened == [str(folder)]
 
 
-def test_a_folder_ten_thousand_deep_is_no_trouble(tmp_path: Path) -> None:
+def test_folders_may_be_deeper_than_any_path_is_long(tmp_path: Path) -> None:
     folder = with_ignore(tmp_path, "*\n!**/keep\n", {"top": Folder()})
     here = os.open(folder / "top", os.O_RDONLY)
     try:
-        for _ in range(1500):
+        for _ in range(1200):
             os.mkdir("d", dir_fd=here)
             inner = os.open("d", os.O_RDONLY, dir_fd=here)
             os.close(here)
@@ -70,7 +70,7 @@ def test_a_folder_ten_thousand_deep_is_no_trouble(tmp_path: Path) -> None:
         os.close(os.open("keep", os.O_CREAT, dir_fd=here))
     finally:
         os.close(here)
-    assert len(listed(folder)) == 1502
+    assert len(listed(folder)) == 1202
 
 
 def test_why_names_the_line_that_decides(tmp_path: Path) -> None:

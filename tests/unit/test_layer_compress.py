@@ -102,4 +102,4 @@ def test_a_hostile_window_is_refused() -> None:
 
 def test_a_bomb_is_read_in_small_pieces() -> None:
     stream = decompressed("gzip", io.BytesIO(gzip.compress(bytes(50_000_000))))
-    assert len(stream.read(1 << 30)) <= 1 << 18
+    assert len(stream.read(1 << 30)) <= 1 << 20

@@ -25,6 +25,10 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n
 GROUP = "root:x:0:root\nwheel:x:10:root\napp:x:1000:\nextra:x:77:app\n"
 
 
+MASKED_PROC = "masked /proc"
+"""Beside capabilities in *without*: /proc as a container has it, so that the kernel grants no fresh one."""
+
+
 def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, ...] = ()) -> T:
     """What *function* returns or raises in a process of *person*'s, less the capabilities *without*."""
     read, write = os.pipe()
@@ -44,6 +48,9 @@ def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, 
 
 def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...], write: int) -> NoReturn:
     try:
+        if MASKED_PROC in without:
+            _mask_proc()
+            without = tuple(name for name in without if name != MASKED_PROC)
         if os.geteuid() != person.uid:
             os.setgroups([])
             os.setresgid(person.gid, person.gid, person.gid)
@@ -64,6 +71,14 @@ def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def _mask_proc() -> None:
+    syscalls.unshare(constants.CLONE_NEWNS)
+    syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
+    syscalls.mount("/dev/null", "/proc/timer_list", "", constants.MS_BIND)
+    syscalls.mount("/proc/sys", "/proc/sys", "", constants.MS_BIND)
+    syscalls.mount("", "/proc/sys", "", constants.MS_BIND | constants.MS_REMOUNT | constants.MS_RDONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
