@@ -182,7 +182,7 @@ class Performer:
         store.layers.update(snapshot, diff_id=packed.diff_id, blob=blob, media_type=OCI_LAYER, size=packed.size)
 
     def finish(self, position: Position) -> None:
-        """See to it that all layers of the wanted image are blobs in the store: those that steps made, and the base's."""
+        """See to it that the store holds all layers of the wanted image as blobs: those of steps, and the base's."""
         if position.base is not None:
             self.world.bases.fetch(position.base)
         for future in [self.pack(snapshot) for snapshot in position.made]:

@@ -207,17 +207,12 @@ def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
     events: list[Event] = []
     silent = replace(world, emit=events.append)
     try:
-        try:
         solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
     except ContextError as error:
         # A file of mode 0 is closed to its owner, but not to the root of a namespace that the owner is mapped in.
         if error.code == "unreadable-source":
             raise Missed from None
         raise
-    except ContextError as e:
-        if e.code != "unreadable-source":
-            raise
-        raise Missed from None  # a file of mode 0000: behind the gate its owner may read it
     if packed:
         for solution in solutions:
             _must_be_packed(solution.target, world)

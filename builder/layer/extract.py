@@ -18,7 +18,8 @@ from typing import BinaryIO, cast
 from builder.errors import ImageError
 from builder.layer.compress import decompressed, sniff
 from builder.layer.headers import BLOCK
-from builder.layer.reader import Reader, parse
+from builder.layer.members import parse
+from builder.layer.reader import Reader
 from builder.layer.tree import Tree, clean, translated
 from native import syscalls
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.layer.headers import BLOCK
-from builder.layer.reader import Member, malformed, number
+from builder.layer.members import Member, malformed, number
 
 # A map is held whole; a hostile one has no end
 _MOST_PIECES = 1 << 17

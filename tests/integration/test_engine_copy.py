@@ -1,4 +1,4 @@
-"""COPY into a root: what arrives, with which owner, mode and time, and what is in the way. source: BuildKit's answers."""
+"""COPY into a root: what arrives, with which owner, mode and time, and what is in the way. Answers are BuildKit's."""
 
 from __future__ import annotations
 
