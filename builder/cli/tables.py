@@ -55,7 +55,9 @@ def listed(listing: Listing, rows: Sequence[Row], parsed: Parsed) -> str:
         return _formatted(listing, rows, wanted)
     if parsed.flag("quiet"):
         return "".join(f"{row[listing.name]}\n" for row in rows)
-    return table([heading for heading, _ in listing.columns], ([row[field] for _, field in listing.columns] for row in rows))
+    return table(
+        [heading for heading, _ in listing.columns], ([row[field] for _, field in listing.columns] for row in rows)
+    )
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -68,7 +70,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [list(headings), *([harmless(str(cell)) for cell in row] for row in rows)]
     widths = [max(width(line[n]) for line in lines) for n in range(len(headings))]
     return "".join(
-        "   ".join(cell + " " * (widths[n] - width(cell)) for n, cell in enumerate(line)).rstrip() + "\n" for line in lines
+        "   ".join(cell + " " * (widths[n] - width(cell)) for n, cell in enumerate(line)).rstrip() + "\n"
+        for line in lines
     )
 
 

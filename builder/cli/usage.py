@@ -17,7 +17,7 @@ INDENT = 30
 
 def of_all() -> str:
     """The help of ``pybuild`` itself."""
-    commands = "\n".join(f"  {name:<12}{entry.summary}" for name, entry in COMMANDS.items())
+    commands = "\n".join(f"  {name:<12}{entry.summary}" for name, entry in COMMANDS.items() if not entry.hidden)
     return (
         "Usage:  pybuild [build] [OPTIONS] CONTEXT\n"
         "        pybuild COMMAND [OPTIONS]\n\n"

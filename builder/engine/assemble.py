@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from builder.engine.packed import find_packed
 from builder.errors import InternalError
 from builder.image.documents import (
     OCI_CONFIG,
@@ -53,11 +54,10 @@ def layers_of(position: Position, world: World) -> tuple[ImageLayer, ...]:
             )
             layers.append(ImageLayer(descriptor=kept, diff_id=diff_id, created=None))
     for snapshot in position.made:
-        info = world.store.layers.get(snapshot)
-        if info is None or info.diff_id is None or info.blob is None:
+        packed = find_packed(world.store, snapshot, world.settings.clamp)
+        if packed is None:
             raise InternalError(f"the layer of {snapshot} was not packed", code="layer-not-packed")
-        descriptor = Descriptor(media_type=info.media_type or OCI_LAYER, digest=info.blob, size=info.size)
-        layers.append(ImageLayer(descriptor=descriptor, diff_id=info.diff_id, created=info.created))
+        layers.append(ImageLayer(descriptor=packed.descriptor, diff_id=packed.diff_id, created=packed.created))
     return tuple(layers)
 
 

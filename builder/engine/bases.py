@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -123,15 +124,14 @@ class Bases:
         from builder.snapshot.contract import Packed
 
         found = self.find(key)
-        return [
-            Packed(
-                chain=chain,
-                diff_id=diff_id,
-                compression=compression_of(layer.media_type),
-                open=lambda layer=layer: self._open(found, layer),  # type: ignore[misc]  # mypy can't infer a lambda's default
+        packed = []
+        for layer, diff_id, chain in found.layers:
+            unpacking = Unpacking(key.name, layer, partial(self._open, found, layer), self._emit)
+            kind = compression_of(layer.media_type)
+            packed.append(
+                Packed(chain=chain, diff_id=diff_id, compression=kind, open=unpacking.open, report=unpacking.report)
             )
-            for layer, diff_id, chain in found.layers
-        ]
+        return packed
 
     def fetch(self, key: BaseKey) -> None:
         """See to it that the store holds all of the image's layers."""
@@ -229,6 +229,31 @@ class Bases:
 
     def _tell(self, label: str, layer: Descriptor, done: int, *, finished: bool = False) -> None:
         self._emit(Progress(f"pull {layer.digest}", "pull", label, done, layer.size, finished))
+
+
+class Unpacking:
+    """Progress of one layer, in uncompressed bytes; their number is not known before the end."""
+
+    def __init__(
+        self, name: str, layer: Descriptor, stream: Callable[[], AbstractContextManager[BinaryIO]], emit: Emit
+    ) -> None:
+        self._task = f"unpack {layer.digest}"
+        self._label = f"{name} {layer.digest.hex[:12]}"
+        self._stream = stream
+        self._emit = emit
+        self._done = 0
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The layer's stream; when it is left, the layer is unpacked."""
+        with self._stream() as stream:
+            yield stream
+        self._emit(Progress(self._task, "unpack", self._label, self._done, self._done, finished=True))
+
+    def report(self, count: int) -> None:
+        """*count* further bytes are unpacked."""
+        self._done += count
+        self._emit(Progress(self._task, "unpack", self._label, self._done, 0))
 
 
 class StoreSource:

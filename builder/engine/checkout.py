@@ -192,7 +192,10 @@ class Repository:
         except OSError as e:
             raise HostError(f"cannot run git: {e.strerror}", code="no-git") from None
         if done.returncode:
-            raise ContextError(f"cannot fetch {self._shown}: {_complaint(done.stderr)}", code="cannot-fetch")
+            why = _complaint(done.stderr)
+            asked = "could not read Username" in why or "Authentication failed" in why
+            hint = "give credentials with --secret id=GIT_AUTH_TOKEN,env=VARIABLE" if asked else None
+            raise ContextError(f"cannot fetch {self._shown}: {why}", code="cannot-fetch", hint=hint)
         return done.stdout.decode("utf-8", "replace")
 
     def _environment(self) -> dict[str, str]:
@@ -204,7 +207,6 @@ class Repository:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ASKPASS": "/bin/false",
             "GIT_ALLOW_PROTOCOL": "http:https:ssh:git",
             # No host's key is known in a fresh runner; BuildKit takes any as well (getGitSSHCommand).
             "GIT_SSH_COMMAND": f"ssh -F {os.devnull} -o StrictHostKeyChecking=no -o BatchMode=yes",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,10 +18,13 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from builder.engine.secrets import first_secret
-from builder.errors import ContextError
+from builder.errors import ContextError, RegistryError
 from builder.image.names import Digest
 from builder.plan.steps import RemoteFile
-from builder.registry.transport import proxy_for
+from builder.registry.certificates import tls_context
+from builder.registry.failures import said
+from builder.registry.origins import Origin
+from builder.registry.proxies import proxy_for
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -48,12 +52,15 @@ def download(source: RemoteFile, folder: Path, settings: Settings, most: int = M
         response = _open(source.url, settings)
         with response:
             if not 200 <= response.status < 300:
-                raise _cannot(shown, f"invalid response status {response.status}")
+                raise _refused(source.url, response.status)
             path = folder / "file"
             digest = _save(response, path, wanted.algorithm if wanted else "sha256", shown, most)
             time = _modified(response.headers.get("Last-Modified"))
     except (HTTPError, UnicodeError, ValueError) as e:
         raise _cannot(shown, _reason(e)) from e
+    except RegistryError as e:
+        # The proxy or the certificates cannot be used: that room is asked, but it is no registry's fault.
+        raise ContextError(f"cannot fetch {shown}: {e.message}", code="cannot-fetch", hint=e.hint) from e
     if wanted is not None and digest != wanted:
         path.unlink()
         raise ContextError(f"digest mismatch for {shown}: {digest} (expected: {wanted})", code="digest-mismatch")
@@ -85,15 +92,10 @@ def _open(url: str, settings: Settings) -> BaseHTTPResponse:
             return response
         response.close()
         after = urljoin(bare, location)
-        if _origin(after) != _origin(bare):
+        if urlsplit(after)[:2] != urlsplit(bare)[:2]:
             headers = {}
         url = after
     raise ValueError(f"stopped after {_MOST_REDIRECTS} redirects")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _credentials(url: str, settings: Settings) -> dict[str, str]:
@@ -112,14 +114,15 @@ def _credentials(url: str, settings: Settings) -> dict[str, str]:
 
 def _pool(url: str, environment: Mapping[str, str]) -> PoolManager:
     """Connections to where *url* is, through the proxy that the environment names for it."""
-    proxy = proxy_for(url, environment)
-    certificates, folder = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
+    origin = Origin.of(url)
+    proxy = proxy_for(origin, environment)
+    context = tls_context(environment, ()) if origin.scheme == "https" else None
     if not proxy:
-        return urllib3.PoolManager(ca_certs=certificates, ca_cert_dir=folder)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        return urllib3.PoolManager(ssl_context=context)
+    parts = urlsplit(proxy)
     login = urllib3.make_headers(proxy_basic_auth=_login(parts)) if parts.username is not None else None
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
-    return urllib3.ProxyManager(bare, proxy_headers=login, ca_certs=certificates, ca_cert_dir=folder)
+    return urllib3.ProxyManager(bare, proxy_headers=login, ssl_context=context)
 
 
 def _login(parts: SplitResult) -> str:
@@ -158,21 +161,28 @@ def redacted(url: str) -> str:
         return "the URL"
 
 
+def _refused(url: str, status: int) -> ContextError:
+    hint = None
+    if status in (401, 403):
+        hint = f"give credentials with --secret id=HTTP_AUTH_TOKEN_{urlsplit(url).hostname},env=VARIABLE"
+    return ContextError(
+        f"cannot fetch {redacted(url)}: invalid response status {status}", code="cannot-fetch", hint=hint
+    )
+
+
 def _cannot(shown: str, why: str) -> ContextError:
     return ContextError(f"cannot fetch {shown}: {why}", code="cannot-fetch")
 
 
-def _reason(error: BaseException) -> str:
-    """What went wrong in the words of the system: urllib3's own name objects of ours and hold addresses."""
+def _reason(error: Exception) -> str:
+    """What went wrong, in the words of the system where it has some: urllib3's hold the addresses of objects."""
+    if not isinstance(error, HTTPError):
+        return str(error)
+    if isinstance(error, urllib3.exceptions.ProtocolError) and not isinstance(error.__cause__, OSError):
+        return "the connection broke off"
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, OSError) and found.strerror:
+        if isinstance(found, OSError) and not isinstance(found, ssl.SSLError | HTTPError) and found.strerror:
             return found.strerror.lower()
-        if isinstance(found, ValueError) and not isinstance(found, HTTPError):
-            return str(found)
-        found = found.__cause__ or found.__context__
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        return "the server does not answer in time"
-    if isinstance(error, urllib3.exceptions.IncompleteRead | urllib3.exceptions.ProtocolError):
-        return "the connection broke off"
-    return type(error).__name__
+        found = found.__cause__
+    return said(error)

@@ -58,7 +58,9 @@ class Image:
             raise ImageError(
                 f"{self.shown}: the store does not have all of its documents",
                 code="incomplete-image",
-                hint=f"pull it again: pybuild pull {self.names[0].familiar}" if self.names else "build or pull it again",
+                hint=f"pull it again: pybuild pull {self.names[0].familiar}"
+                if self.names
+                else "build or pull it again",
             )
         return self.manifest, self.config
 
@@ -83,7 +85,9 @@ def find(store: Store, text: str, platform: Platform) -> Image:
         matching = [image for image in known if _has_id(image, beginning[1])]
         if len({image.id for image in matching}) > 1:
             raise ImageError(
-                f"several images have an id that begins with {text}", code="ambiguous-id", hint="give more of its digits"
+                f"several images have an id that begins with {text}",
+                code="ambiguous-id",
+                hint="give more of its digits",
             )
         if matching:
             return matching[0]
@@ -190,7 +194,9 @@ class Removed:
     what: str
 
 
-def remove(store: Store, text: str, platform: Platform, *, force: bool, users: Iterable[tuple[str, Digest]]) -> Iterator[Removed]:
+def remove(
+    store: Store, text: str, platform: Platform, *, force: bool, users: Iterable[tuple[str, Digest]]
+) -> Iterator[Removed]:
     """Take the name *text* away, and the image itself with its last name; of an id, all names.
 
     force    also an id with several names, or an image that a container was made of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from builder.engine.bases import Bases
 from builder.engine.context import Context, open_context
 from builder.engine.request import BuildRequest, Output
 from builder.engine.world import Settings, World
-from builder.errors import DockerfileError
+from builder.errors import DockerfileError, UsageError
 from builder.image.names import Platform
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
     dockerfile = parse(text, _shown(path, folder))
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
+    contexts = Contexts(request, folder, path, store, settings)
+    settings = _timed(settings, request, contexts)
     bases = Bases(store, request.contexts, lambda: _registry(request), pull=request.pull, emit=emit)
     world = World(
         store=store,
         bases=bases,
-        context=Contexts(request, folder, path, store, settings).open,
+        context=contexts.open,
         settings=settings,
         emit=emit,
     )
@@ -167,3 +169,18 @@ def _settings(request: BuildRequest) -> Settings:
         epoch=int(epoch) if epoch.isdecimal() else request.source_date_epoch,
         environment=request.environment,
     )
+
+
+def _timed(settings: Settings, request: BuildRequest, contexts: Contexts) -> Settings:
+    """*settings* for a reproducible build: no time later than SOURCE_DATE_EPOCH, or the context's newest file."""
+    rewritten = any(output.attributes.get("rewrite-timestamp") == "true" for output in request.outputs)
+    if not request.reproducible and not rewritten:
+        return settings
+    if settings.epoch is None and not request.reproducible:
+        raise UsageError(
+            "rewrite-timestamp needs a time to rewrite to",
+            code="no-epoch",
+            hint="set SOURCE_DATE_EPOCH, or use --reproducible, which takes the time of the context's newest file",
+        )
+    epoch = contexts.open("").newest() if settings.epoch is None else settings.epoch
+    return replace(settings, epoch=epoch, clamp=epoch)

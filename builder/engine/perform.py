@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from builder.engine.copying import perform_copy, perform_workdir
+from builder.engine.packed import pack_snapshot
 from builder.engine.running import perform_run
 from builder.engine.source import SourceRoot, TreeRoot
 from builder.errors import InternalError
-from builder.image.documents import OCI_LAYER
 from builder.image.names import Digest
 from builder.layer.content import content_digest
-from builder.layer.pack import pack
 from builder.plan.steps import AnyStep, ContextInput, CopyStep, Input, RunStep, WorkdirStep
 from builder.snapshot.contract import Draft, Snapshot
 from builder.store.layers import LayerInfo
@@ -169,17 +168,10 @@ class Performer:
             return self._packs[snapshot]
 
     def _pack(self, snapshot: str) -> None:
-        store, snapshotter = self.world.store, self.inside.snapshotter
-        info = store.layers.get(snapshot)
-        if info is not None and info.blob is not None and store.blobs.has(info.blob):
-            return
-        layer = snapshotter.get(snapshot)
+        layer = self.inside.snapshotter.get(snapshot)
         if layer is None:
             raise InternalError(f"no snapshot {snapshot}", code="missing-snapshot")
-        with store.blobs.writer() as writer:
-            packed = pack(snapshotter.changes(layer), snapshotter.tree(layer), writer)
-            blob = writer.commit()
-        store.layers.update(snapshot, diff_id=packed.diff_id, blob=blob, media_type=OCI_LAYER, size=packed.size)
+        pack_snapshot(self.world.store, self.inside.snapshotter, layer, self.world.settings.clamp)
 
     def finish(self, position: Position) -> None:
         """See to it that the store holds all layers of the wanted image as blobs: those of steps, and the base's."""

@@ -29,7 +29,7 @@ def make_plan(source: Source, request: BuildRequest, platform: Platform, world: 
         contexts=frozenset(request.contexts),
         labels=request.labels,
         network=request.network,
-        source_date_epoch=request.source_date_epoch,
+        source_date_epoch=world.settings.epoch,
     )
     bases: dict[BaseKey, Base] = {}
     for _ in range(MOST_ROUNDS):

@@ -32,7 +32,7 @@ class Packing:
 
     @classmethod
     def of(cls, output: Output) -> Self:
-        """As *output*'s attributes say; a registry gets gzip where they say nothing, as every registry's user can read it."""
+        """As *output*'s attributes say; where they say nothing a registry gets gzip, which every client reads."""
         given = output.attributes
         return cls(
             kind=given.get("compression", "gzip" if output.kind == "registry" else ""),

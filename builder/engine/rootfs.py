@@ -23,7 +23,7 @@ def write_roots(outputs: Sequence[Output], tree: Path, platform: Platform | None
     """
     for output in outputs:
         dest = _placed(output, platform)
-        clamp = world.settings.epoch if output.attributes.get("rewrite-timestamp") == "true" else None
+        clamp = world.settings.clamp
         if output.kind == "local":
             size = write_folder(
                 scan(tree), tree, dest, note=lambda text: world.emit(Note("warning", text)), clamp=clamp

@@ -1,7 +1,7 @@
 """How big layers are once unpacked: Docker's SIZE, the bytes of all files in them.
 
-Found by reading a layer's headers once, and remembered by its diff id. What the store has not (the layers of a base that
-nothing was performed on) counts as big as it is compressed.
+Found by reading a layer's headers once, and remembered by its diff id. What the store has not (layers of a base on which
+nothing was performed) counts as big as it is compressed.
 
 source   moby, layer/layer_store.go: a layer's size is what tar-split's unpacker counts, the sizes of its entries
 """
@@ -67,7 +67,10 @@ def _measure(store: Store, layer: Descriptor) -> int:
     from builder.layer.compress import decompressed
     from builder.layer.reader import Reader
 
-    with store.blobs.open(layer.digest) as packed, Reader(decompressed(compression_of(layer.media_type), packed)) as tar:
+    with (
+        store.blobs.open(layer.digest) as packed,
+        Reader(decompressed(compression_of(layer.media_type), packed)) as tar,
+    ):
         return sum(member.whole or member.size for member in tar if member.kind in (b"0", b"\0", b"7"))
 
 

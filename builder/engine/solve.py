@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from builder.engine.cache import Cache, Key
 from builder.engine.inputs import Inputs, mount_step
+from builder.engine.packed import find_packed
 from builder.errors import BuilderError, ContextError
 from builder.events import Event, StepCached, StepFailed, StepFinished, StepStarted
 from builder.plan.cachekey import step_digest
@@ -225,7 +226,5 @@ def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
 
 
 def _must_be_packed(position: Position, world: World) -> None:
-    for snapshot in position.made:
-        info = world.store.layers.get(snapshot)
-        if info is None or info.blob is None or not world.store.blobs.has(info.blob):
-            raise Missed
+    if not all(find_packed(world.store, snapshot, world.settings.clamp) for snapshot in position.made):
+        raise Missed

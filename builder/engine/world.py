@@ -25,6 +25,8 @@ class Settings:
     no_cache         a stage's name to whether its steps must be performed anew
     network          of a RUN that asks for the default: ``host`` or ``none``
     jobs             how many stages at once
+    epoch            SOURCE_DATE_EPOCH, in seconds
+    clamp            no time in a layer is later than this, in seconds; None: times are as they are
     """
 
     no_cache: Callable[[str], bool] = lambda _: False
@@ -37,6 +39,7 @@ class Settings:
     allow: frozenset[str] = frozenset()
     jobs: int = 2
     epoch: int | None = None
+    clamp: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -18,9 +18,11 @@ from typing import BinaryIO
 from builder.errors import ImageError
 from builder.image.names import Digest
 from builder.layer.changes import OPAQUE, WHITEOUT
+from builder.layer.failures import translated
+from builder.layer.folders import clean
 from builder.layer.reader import Reader
 from builder.layer.settle import Below, settle
-from builder.layer.tree import Tree, clean, translated
+from builder.layer.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,4 +52,4 @@ class Emptied:
 
 
 Change = Entry | Removed | Emptied
-"""A sequence of changes is sorted by path, component by component and bytewise, so a folder comes before what is in it."""
+"""A sequence of changes is sorted by path, component by component and bytewise: a folder comes before what is in it."""

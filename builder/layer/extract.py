@@ -17,10 +17,12 @@ from typing import BinaryIO, cast
 
 from builder.errors import ImageError
 from builder.layer.compress import decompressed, sniff
+from builder.layer.failures import translated
+from builder.layer.folders import clean
 from builder.layer.headers import BLOCK
 from builder.layer.members import parse
 from builder.layer.reader import Reader
-from builder.layer.tree import Tree, clean, translated
+from builder.layer.tree import Tree
 from native import syscalls
 
 

@@ -16,7 +16,8 @@ from typing import Protocol
 
 from builder.errors import ImageError
 from builder.layer import xattrs
-from builder.layer.tree import CONFINED, OPAQUE_XATTR, OVERLAY, Tree, clean, is_whiteout
+from builder.layer.folders import CONFINED, OPAQUE_XATTR, OVERLAY, clean, is_whiteout
+from builder.layer.tree import Tree
 from native import syscalls
 
 

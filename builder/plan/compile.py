@@ -8,21 +8,22 @@ source   BuildKit, frontend/dockerfile/dockerfile2llb/convert.go: toDispatchStat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.instructions import Dockerfile, Instruction
 from builder.dockerfile.source import Span
-from builder.errors import DockerfileError, InternalError
+from builder.errors import BuilderError, DockerfileError, InternalError
 from builder.image.documents import HistoryEntry
 from builder.plan.findings import Findings, mistake
 from builder.plan.fold import fold
 from builder.plan.graph import Command, Graph, Node, stage_hint
-from builder.plan.heed import heeded
+from builder.plan.heed import heeded, violation
 from builder.plan.lint import check_base_platform, check_default_args
 from builder.plan.scope import Scope, global_scope, same_system
 from builder.plan.stages import build_graph, target_of
 from builder.plan.state import Job, StageState, empty_image, first_state, image_of_base
+from builder.plan.steps import Warning as LintWarning
 from builder.plan.steps import (
     Base,
     BaseKey,
@@ -75,6 +76,48 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     raises   DockerfileError, with all further mistakes in ``also``; InternalError if a base is missing
     """
     findings = Findings()
+    compiler = _compiled(dockerfile, options, bases, findings)
+    warnings = heeded(dockerfile, options, findings.warnings, compiler.planned)
+    if error := violation(dockerfile, options, warnings):
+        raise error
+    stages = compiler.stages
+    stages[-1] = _finished(stages[-1], options)
+    return Plan(
+        stages=tuple(stages), platform=options.platform, warnings=warnings, source_date_epoch=compiler.scope.epoch
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What is to be said about a Dockerfile: what the lint rules found, and the mistake that forbids to build it."""
+
+    warnings: tuple[LintWarning, ...]
+    error: BuilderError | None
+
+
+def check(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base]) -> Checked:
+    """What ``compile_plan`` would warn of or raise, both; where a base is missing, what can be said without it.
+
+    source   BuildKit, convert.go, DockerfileLint
+    """
+    findings = Findings()
+    planned: Collection[int] = range(len(dockerfile.stages))
+    error: BuilderError | None = None
+    try:
+        planned = _compiled(dockerfile, options, bases, findings).planned
+    except (DockerfileError, InternalError) as e:
+        error = e
+    try:
+        warnings = heeded(dockerfile, options, findings.warnings, planned)
+    except DockerfileError as e:  # the build argument in place of "# check=" cannot be read
+        return Checked(warnings=(), error=error or e)
+    return Checked(warnings=warnings, error=error or violation(dockerfile, options, warnings))
+
+
+def _compiled(
+    dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base], findings: Findings
+) -> _Compiler:
+    """All stages that are wanted, compiled."""
     graph = _connected(dockerfile, options, findings)
     target = target_of(graph)
     if missing := add_triggers(graph, bases, target, _parse_trigger):
@@ -84,15 +127,7 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     for node in graph.reachable(target):
         compiler.stage(node)
     findings.settle()
-    planned = {index for index, node in enumerate(graph.stages) if id(node) in compiler.places}
-    stages = compiler.stages
-    stages[-1] = _finished(stages[-1], options)
-    return Plan(
-        stages=tuple(stages),
-        platform=options.platform,
-        warnings=heeded(dockerfile, options, findings.warnings, planned),
-        source_date_epoch=graph.scope.epoch,
-    )
+    return compiler
 
 
 def _connected(dockerfile: Dockerfile, options: Options, findings: Findings) -> Graph:

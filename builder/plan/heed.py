@@ -28,7 +28,6 @@ def heeded(
     """The findings, and those of the text, that are not to be skipped, in the order of the file, once for each line.
 
     planned  the indices of the stages that are built
-    raises   DockerfileError ``lint-violation`` if there are any and the file says ``error=true``
     """
     check = _check(dockerfile, options)
     kept: dict[tuple[str, str, int], LintWarning] = {}
@@ -36,20 +35,24 @@ def heeded(
         found = finding.warning
         if _above(check, finding.comment).heeds(found.rule, experimental=found.rule in EXPERIMENTAL):
             kept.setdefault((found.rule, found.message, found.where.line), found)
-    warnings = sorted(kept.values(), key=lambda warning: warning.where.line)
-    if check.error and warnings:
-        rules = ", ".join(dict.fromkeys(warning.rule for warning in warnings))
-        raise DockerfileError(
-            f"lint violation found for rules: {rules}",
-            code="lint-violation",
-            where=warnings[0].where,
-            hint="the file says check=error=true",
-            also=tuple(
-                DockerfileError(f"{warning.rule}: {warning.message}", code="lint-violation", where=warning.where)
-                for warning in warnings
-            ),
-        )
-    return tuple(warnings)
+    return tuple(sorted(kept.values(), key=lambda warning: warning.where.line))
+
+
+def violation(dockerfile: Dockerfile, options: Options, warnings: Collection[LintWarning]) -> DockerfileError | None:
+    """The mistake that *warnings* are where the file says ``error=true``: ``lint-violation``, all beside it."""
+    if not warnings or not _check(dockerfile, options).error:
+        return None
+    rules = ", ".join(dict.fromkeys(warning.rule for warning in warnings))
+    return DockerfileError(
+        f"lint violation found for rules: {rules}",
+        code="lint-violation",
+        where=next(iter(warnings)).where,
+        hint="the file says check=error=true",
+        also=tuple(
+            DockerfileError(f"{warning.rule}: {warning.message}", code="lint-violation", where=warning.where)
+            for warning in warnings
+        ),
+    )
 
 
 def _check(dockerfile: Dockerfile, options: Options) -> CheckDirective:

@@ -1,137 +1,167 @@
-"""Authentication: challenges, and tokens for one repository each.
+"""Authentication: what to say to a registry that wants to know who we are.
 
-source   RFC 9110, section 11; distribution/distribution, docs/spec/auth/token.md and oauth.md
+A token is asked for with exactly the scopes that we want, never with those that a challenge names: a registry must not
+be able to get a token for another repository out of us. Tokens are renewed before they end, so that a build outlives
+them.
+
+source   distribution/distribution, docs/spec/auth/token.md, oauth.md, scope.md; RFC 6749, section 6
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from builder.errors import RegistryError
-from builder.image.names import Reference
-from builder.registry.credentials import Credentials, Login
-from builder.registry.transport import Request, Transport, is_loopback
+from builder.registry.challenges import Challenge, parse_challenge
+from builder.registry.logins import Login, basic
+from builder.registry.origins import Origin, Request, is_loopback
+from builder.registry.transport import Answer, Transport
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+Scopes = frozenset[str]
+"""``repository:library/debian:pull`` …"""
 
-ANSWER_LIMIT = 1 << 20
-_PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+DEFAULT_SECONDS, MOST_SECONDS = 60.0, 86400.0
+MARGIN = 10.0
+"""Seconds before its end at which a token is taken for ended: the request must get there in time."""
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,65536}")
+CLIENT = "pybuild"
+
+
+class Denied(Exception):
+    """The login, or its absence, is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
-    """One ``WWW-Authenticate``: its scheme in lower case, and its parameters."""
-
-    scheme: str
-    parameters: dict[str, str]
-
-
-def parse_challenge(header: str) -> Challenge | None:
-    """The first challenge in *header* that we can meet, or None."""
-    for scheme in ("bearer", "basic"):
-        found = re.search(rf"(?:^|,\s*){scheme}(?:\s+|$)", header, re.IGNORECASE)
-        if found:
-            rest = header[found.end() :]
-            return Challenge(
-                scheme, {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(rest)}
-            )
-    return None
+class _Known:
+    value: str
+    until: float
+    scopes: Scopes | None  # None: whatever is asked for
 
 
 class Authenticator:
-    """Gives the ``Authorization`` for a repository, once a registry has asked for one. Thread-safe."""
+    """Gives the ``Authorization`` for requests to one registry under one login. Thread-safe.
 
-    def __init__(self, transport: Transport, credentials: Credentials) -> None:
+    origin   of the registry
+    """
+
+    def __init__(self, transport: Transport, origin: Origin, login: Login | None) -> None:
         self._transport = transport
-        self._credentials = credentials
-        self._known: dict[tuple[str, str, str], tuple[str, float]] = {}
+        self._origin = origin
+        self._login = login
+        self._known: list[_Known] = []
+        self._challenge: Challenge | None = None
         self._lock = threading.Lock()
 
-    def header(self, reference: Reference, actions: str) -> str | None:
-        """What is known to be accepted, or None: ask without, and see."""
-        with self._lock:
-            value, until = self._known.get((reference.registry, reference.repository, actions), ("", 0.0))
-            return value if value and time.monotonic() < until else None
+    def header(self, scopes: Scopes) -> str | None:
+        """What will be accepted for *scopes*; None as long as the registry has not said what it wants.
 
-    def login(self, reference: Reference) -> Login | None:
-        """The login that is known for *reference*."""
-        return self._credentials.find(reference.registry, reference.repository)
-
-    def answer(self, response: BaseHTTPResponse, reference: Reference, actions: str, url: str) -> str:
-        """The ``Authorization`` that meets the challenge in a 401.
-
-        raises   RegistryError ``unauthorized`` when there is nothing to answer with
+        raises   Denied; RegistryError as ``answer``
         """
-        challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
-        login = self.login(reference)
-        if challenge is None:
-            raise unauthorized(reference, login, url)
-        if challenge.scheme == "basic":
-            if login is None or login.identity:
-                raise unauthorized(reference, login, url)
-            value, seconds = basic(login), 3600.0
-        else:
-            value, seconds = self._token(challenge, reference, actions, login, url)
         with self._lock:
-            key = (reference.registry, reference.repository, actions)
-            self._known[key] = value, time.monotonic() + seconds
+            known = self._find(scopes)
+            if known is None and self._challenge is not None and self._challenge.scheme == "bearer":
+                known = self._obtain(self._challenge, scopes)
+            return known.value if known else None
+
+    def answer(self, header: str, scopes: Scopes, refused: str | None) -> str:
+        """The ``Authorization`` that meets the challenge of a 401.
+
+        header   its WWW-Authenticate
+        refused  what was sent with the request that was answered so
+        raises   Denied; RegistryError ``invalid-challenge``, ``no-token``, ``unreachable``
+        """
+        challenge = parse_challenge(header)
+        if challenge is None:
+            raise Denied
+        with self._lock:
+            self._challenge = challenge
+            known = self._find(scopes)
+            if known is not None and known.value != refused:
+                return known.value  # another thread was faster
+            self._known = [item for item in self._known if item.value != refused]
+            value = self._obtain(challenge, scopes).value
+        if value == refused:
+            raise Denied
         return value
 
-    def _token(
-        self, challenge: Challenge, reference: Reference, actions: str, login: Login | None, url: str
-    ) -> tuple[str, float]:
-        realm = challenge.parameters.get("realm", "")
-        parts = urlsplit(realm)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise RegistryError(f"the registry names no usable realm: {realm!r}", code="invalid-challenge")
-        # The scope is ours, not the challenge's: a registry must not be able to ask for a token for another repository.
-        fields = {"scope": f"repository:{reference.repository}:{actions}"}
-        if challenge.parameters.get("service"):
-            fields["service"] = challenge.parameters["service"]
-        if login is not None and login.identity:
-            fields |= {"grant_type": "refresh_token", "refresh_token": login.password, "client_id": "pybuild"}
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._transport.request("POST", realm, headers, body=urlencode(fields).encode())
-            shown = Request("POST", realm)
+    def _find(self, scopes: Scopes) -> _Known | None:
+        now = time.monotonic()
+        for item in self._known:
+            if now < item.until and (item.scopes is None or scopes <= item.scopes):
+                return item
+        return None
+
+    def _obtain(self, challenge: Challenge, scopes: Scopes) -> _Known:
+        login = self._login
+        if login is not None and login.kind == "bearer":
+            known = _Known(f"Bearer {_checked(login.password)}", float("inf"), None)
+        elif challenge.scheme == "basic":
+            if login is None or login.kind != "password":
+                raise Denied
+            known = _Known(basic(login), float("inf"), None)
         else:
-            headers = {"Authorization": basic(login)} if login else {}
-            joint = "&" if parts.query else "?"
-            response = self._transport.request("GET", realm + joint + urlencode(fields), headers)
-            shown = Request("GET", realm)
-        data = response.read(ANSWER_LIMIT)
-        response.release_conn()
-        if response.status in (400, 401, 403):
-            raise unauthorized(reference, login, url)
-        try:
-            value = json.loads(data) if response.status == 200 else {}
-            token = value.get("token") or value["access_token"]
-            seconds = float(value.get("expires_in") or 60)
-        except (ValueError, KeyError, AttributeError, TypeError):
+            answer, shown = self._ask(challenge, scopes)
+            token, seconds = _token(answer, shown)
+            known = _Known(f"Bearer {token}", time.monotonic() + seconds, scopes)
+        now = time.monotonic()
+        self._known = [known, *(item for item in self._known if item.until > now)]
+        return known
+
+    def _ask(self, challenge: Challenge, scopes: Scopes) -> tuple[Answer, Request]:
+        realm, login = self._realm(challenge), self._login
+        fields = [("service", challenge.parameters["service"])] if challenge.parameters.get("service") else []
+        if login is not None and login.kind == "identity":
+            # A refresh token is in the body, which must not follow to another server.
+            fields += [("grant_type", "refresh_token"), ("refresh_token", login.password), ("client_id", CLIENT)]
+            fields += [("scope", " ".join(sorted(scopes)))] if scopes else []
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            body = urlencode(fields).encode()
+            answer = self._transport.fetch("POST", realm, headers, body=body, redirects=0)
+            return answer, Request("POST", realm)
+        fields += [("scope", scope) for scope in sorted(scopes)]
+        joint = "&" if urlsplit(realm).query else "?"
+        headers = {"Authorization": basic(login)} if login else {}
+        return self._transport.fetch("GET", realm + joint + urlencode(fields), headers), Request("GET", realm)
+
+    def _realm(self, challenge: Challenge) -> str:
+        """Where tokens are given: over TLS, unless the registry itself is talked to without, or it is this machine."""
+        realm = challenge.parameters.get("realm", "")
+        origin = Origin.of(realm)
+        plain = origin.scheme == "http"
+        if (plain and self._origin.scheme != "http" and not is_loopback(origin.host)) or "@" in urlsplit(realm).netloc:
             raise RegistryError(
-                f"the token server answered {response.status} and no token", code="no-token", where=shown
-            ) from None
-        return f"Bearer {token}", max(seconds - 10, 5)
+                "the registry wants the login to be sent without encryption",
+                code="invalid-challenge",
+                where=Request("GET", realm),
+            )
+        return realm.partition("#")[0]
 
 
-def basic(login: Login) -> str:
-    """RFC 7617."""
-    return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+def _token(answer: Answer, shown: Request) -> tuple[str, float]:
+    """The token, and for how many seconds it is good."""
+    if answer.status in (400, 401, 403):
+        raise Denied
+    try:
+        value = json.loads(answer.data) if answer.status == 200 else {}
+        token = _checked(value.get("token") or value["access_token"])
+        seconds = value.get("expires_in")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise RegistryError(
+            f"the token server answered {answer.status} and no token", code="no-token", where=shown
+        ) from None
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds <= MOST_SECONDS:
+        # token.md, "expires_in": "If omitted, this defaults to 60 seconds."
+        seconds = DEFAULT_SECONDS
+    return token, max(seconds - MARGIN, seconds / 2)
 
 
-def unauthorized(reference: Reference, login: Login | None, url: str) -> RegistryError:
-    """The registry wants another login, or any."""
-    if login is None:
-        message, hint = "no login is known for it", f"log in with: pybuild login {reference.registry}"
-    else:
-        message, hint = f"it refuses the login of {login.user}", f"log in anew with: pybuild login {reference.registry}"
-    return RegistryError(
-        f"{reference.familiar}: access denied: {message}", code="unauthorized", where=Request("GET", url), hint=hint
-    )
+def _checked(token: object) -> str:
+    """*token*, which must fit into a header; ValueError."""
+    if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
+        raise ValueError("not a token")
+    return token

@@ -1,39 +1,63 @@
-"""Manifests and blobs over HTTP, each verified while it is read.
+"""Registries: names become descriptors, manifests and blobs are read, each verified.
 
-source   OCI distribution-spec v1.1, "Pulling manifests", "Pulling blobs"
+source   OCI distribution-spec v1.1, "Pull", "Content Discovery"
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
 
 from builder.errors import RegistryError
-from builder.image.documents import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor
+from builder.image.documents import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+)
 from builder.image.names import DEFAULT_REGISTRY, Digest, Reference
-from builder.registry.auth import Authenticator, unauthorized
+from builder.registry.auth import Authenticator
 from builder.registry.credentials import Credentials
-from builder.registry.transport import Request, Transport, is_loopback
+from builder.registry.download import BlobStream
+from builder.registry.endpoints import Endpoint, Endpoints
+from builder.registry.logins import Login
+from builder.registry.manifests import MANIFEST_LIMIT, described, type_of
+from builder.registry.origins import Origin, Request
+from builder.registry.probe import scheme_of
+from builder.registry.session import Session
+from builder.registry.transport import BUDGET, Stream, Transport
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-
-MANIFEST_LIMIT = 4 << 20
-"""Bytes: "a registry SHOULD enforce some limit … of at least 4 megabytes" (distribution-spec, "Pushing Manifests")."""
 BLOB_READ_LIMIT = 16 << 20
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
-MOST_RESUMES = 8
+MIRROR_BUDGET = 10.0
+"""Seconds for which a mirror is asked again: the registry itself comes after it."""
+_OK = frozenset({200})
+
+_Got = TypeVar("_Got")
 
 
 class Registry:
-    """All registries of one build: connections, logins and tokens are kept."""
+    """All registries of one build: connections, logins and tokens are kept. Used by several threads at once.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.transport = Transport(environment)
-        self.authenticator = Authenticator(self.transport, Credentials(environment))
-        self._schemes: dict[str, str] = {}
+    environment  for proxies, certificates, and the places of credentials and configuration
+    budget       seconds for which a request is tried again
+    etc          where the system's configuration is
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, budget: float = BUDGET, etc: Path = Path("/etc")) -> None:
+        self.transport = Transport(environment, budget, etc)
+        self.credentials = Credentials(environment)
+        self.endpoints = Endpoints(environment, etc)
+        self.pushed: set[tuple[str, str, Digest]] = set()  # host, repository, digest: what is known to be there
+        self._lock = threading.Lock()
+        self._bases: dict[tuple[str, str], str] = {}
+        self._authenticators: dict[tuple[str, Login | None], Authenticator] = {}
 
     def resolve(self, reference: Reference) -> tuple[Descriptor, Repository]:
         """What *reference* names now, and where its blobs are.
@@ -43,58 +67,55 @@ class Registry:
         repository = Repository(self, reference)
         return repository.resolve(str(reference.digest or reference.tag)), repository
 
-    def base(self, registry: str) -> str:
-        """``https://host``; ``http://`` for this machine itself where it does not speak TLS, as Docker has it."""
-        host = "registry-1.docker.io" if registry == DEFAULT_REGISTRY else registry
-        if registry not in self._schemes:
-            self._schemes[registry] = "https"
-            if is_loopback(registry.rpartition(":")[0] or registry) and not self._speaks_tls(host):
-                self._schemes[registry] = "http"
-        return f"{self._schemes[registry]}://{host}"
+    def session(self, endpoint: Endpoint, name: str, login: Login | None = None) -> Session:
+        """A session with *endpoint*, as *login* or as whom the credentials say. Errors as ``resolve``'s."""
+        base = self._base(endpoint)
+        login = login or self.credentials.find(endpoint.host, endpoint.repository)
+        with self._lock:
+            key = (base, login)
+            if key not in self._authenticators:
+                self._authenticators[key] = Authenticator(self.transport, Origin.of(base), login)
+            authenticator = self._authenticators[key]
+        budget = min(MIRROR_BUDGET, self.transport.budget) if endpoint.mirror else None
+        return Session(
+            self.transport, authenticator, name=name, host=endpoint.host, base=base, login=login, budget=budget
+        )
 
-    def _speaks_tls(self, host: str) -> bool:
-        import socket
-        import ssl
-
-        name, _, port = host.rpartition(":") if ":" in host else (host, "", "443")
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only asks which protocol is spoken
-        try:
-            with socket.create_connection((name.strip("[]"), int(port)), 5) as plain, context.wrap_socket(plain):
-                return True
-        except ssl.SSLError:
-            return False
-        except OSError:
-            return True  # not reachable at all: the request itself will say so
+    def _base(self, endpoint: Endpoint) -> str:
+        """``https://host``, or ``http://host`` for this machine or an insecure registry, if that is what it speaks."""
+        host = "registry-1.docker.io" if endpoint.host == DEFAULT_REGISTRY else endpoint.host
+        with self._lock:
+            known = self._bases.get((host, endpoint.scheme))
+            if known is None:
+                known = f"{endpoint.scheme or scheme_of(host, insecure=endpoint.insecure)}://{host}"
+                if endpoint.insecure:
+                    self.transport.connections.trust(Origin.of(known))
+                self._bases[host, endpoint.scheme] = known
+            return known
 
 
 class Repository:
-    """One repository: a source of blobs."""
+    """One repository, wherever it can be had: a source of blobs."""
 
     def __init__(self, registry: Registry, reference: Reference) -> None:
         self._registry = registry
         self._reference = reference
-        self._url = f"{registry.base(reference.registry)}/v2/{reference.repository}"
+        self._endpoints = list(registry.endpoints.for_pull(reference))
         self._kept: dict[Digest, bytes] = {}
 
     def resolve(self, name: str) -> Descriptor:
-        """The manifest or index called *name*, a tag or a digest; its body is read once and kept for ``read``."""
-        data, media_type = self._manifest(name)
-        digest = Digest.of(data)
-        if ":" in name and name.startswith("sha256:") and digest != name:
-            raise self._wrong(Digest(name), f"the content is {digest}")
-        self._kept = {digest: data}
-        return Descriptor(media_type=media_type, digest=digest, size=len(data))
+        """The manifest or index called *name*, a tag or a digest.
+
+        It is asked for by HEAD, which registries with rate limits count less or not at all, and read when ``read`` wants it.
+        """
+        return self._anywhere(lambda endpoint: self._resolve(endpoint, name))
 
     def read(self, descriptor: Descriptor) -> bytes:
         """A manifest or a small blob, verified."""
         if descriptor.digest in self._kept:
             return self._kept[descriptor.digest]
-        if "manifest" in descriptor.media_type or "index" in descriptor.media_type:
-            data, _ = self._manifest(descriptor.digest)
-            if Digest.of(data) != descriptor.digest or len(data) != descriptor.size:
-                raise self._wrong(descriptor.digest, f"the content is {Digest.of(data)}")
-            return data
+        if descriptor.media_type in INDEX_TYPES or descriptor.media_type in MANIFEST_TYPES:
+            return self._anywhere(lambda endpoint: self._manifest(endpoint, descriptor))
         if descriptor.size > BLOB_READ_LIMIT:
             raise RegistryError(f"{descriptor.digest} is too large: {descriptor.size} bytes", code="too-large")
         with self.open(descriptor) as stream:
@@ -102,145 +123,89 @@ class Repository:
 
     @contextmanager
     def open(self, descriptor: Descriptor) -> Iterator[BinaryIO]:
-        """A blob as a stream: verified at its end, taken up again where a connection broke."""
-        blob = BlobStream(self, descriptor)
+        """A blob as a stream: verified at its end, taken up again where a connection broke. Memory: constant."""
+        blob = BlobStream(descriptor, self._blob, self._reference.familiar)
         try:
             yield cast(BinaryIO, blob)
         finally:
             blob.close()
 
-    def blob(self, digest: Digest, offset: int) -> BaseHTTPResponse:
-        """The answer that holds a blob from *offset* on."""
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        url = f"{self._url}/blobs/{digest}"
-        response = self._request("GET", url, headers, frozenset({200, 206}))
-        if offset and response.status != 206:
-            response.close()
-            raise RegistryError(
-                "the registry cannot take up a broken download", code="no-resume", where=Request("GET", url)
-            )
-        return response
-
-    def _manifest(self, name: str) -> tuple[bytes, str]:
-        response = self._request("GET", f"{self._url}/manifests/{name}", {"Accept": ACCEPT}, frozenset({200}))
-        data = response.read(MANIFEST_LIMIT + 1)
-        response.release_conn()
-        if len(data) > MANIFEST_LIMIT:
-            raise RegistryError(f"{self._reference.familiar}: the manifest is too large", code="too-large")
-        return data, response.headers.get("Content-Type", "").partition(";")[0].strip()
-
-    def _request(
-        self, method: str, url: str, headers: Mapping[str, str], expect: frozenset[int], actions: str = "pull"
-    ) -> BaseHTTPResponse:
-        """An answer in *expect*, logged in if the registry asks; else a RegistryError."""
-        registry, reference = self._registry, self._reference
-        known = registry.authenticator.header(reference, actions)
-        for attempt in range(2):
-            sent = dict(headers) | ({"Authorization": known} if known else {})
-            response = registry.transport.request(method, url, sent, expect=expect)
-            if response.status != 401 or attempt:
-                break
-            known = registry.authenticator.answer(response, reference, actions, url)
-            response.drain_conn()
-        if response.status in expect:
-            return response
-        detail = _told(response.read(64 << 10))
-        response.close()
-        raise self._refused(response.status, detail, method, url)
-
-    def _refused(self, status: int, detail: str, method: str, url: str) -> RegistryError:
-        name, where = self._reference.familiar, Request(method, url)
-        if status in (401, 403):
-            return unauthorized(self._reference, self._registry.authenticator.login(self._reference), url)
-        if status == 404:
-            return RegistryError(f"{name}: not found", code="not-found", where=where, hint="check the name and the tag")
-        if status == 429:
-            return RegistryError(
-                f"{name}: the registry's rate limit is reached",
-                code="rate-limited",
-                where=where,
-                hint="log in, wait, or use a mirror",
-            )
-        return RegistryError(
-            f"{name}: the registry answered {status}{f': {detail}' if detail else ''}", code="refused", where=where
-        )
-
-    def _wrong(self, digest: Digest, what: str) -> RegistryError:
-        return RegistryError(
-            f"{self._reference.familiar}: the registry sent something else than {digest}: {what}",
-            code="digest-mismatch",
-            where=Request("GET", self._url),
-        )
-
-
-class BlobStream:
-    """A blob being downloaded."""
-
-    def __init__(self, repository: Repository, descriptor: Descriptor) -> None:
-        self._repository = repository
-        self._descriptor = descriptor
-        self._hash = hashlib.new(descriptor.digest.algorithm)
-        self._done = 0
-        self._resumes = 0
-        self._response: BaseHTTPResponse | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        """Like any stream's; RegistryError ``digest-mismatch`` or ``size-mismatch`` at the end."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(1 << 20), b""))
-        data = self._next(size)
-        self._hash.update(data)
-        self._done += len(data)
-        if self._done > self._descriptor.size or (not data and size and self._done != self._descriptor.size):
-            raise RegistryError(
-                f"{self._descriptor.digest} has {self._done} bytes, not {self._descriptor.size}", code="size-mismatch"
-            )
-        if not data and size and self._hash.hexdigest() != self._descriptor.digest.hex:
-            raise RegistryError(
-                f"the registry sent something else than {self._descriptor.digest}", code="digest-mismatch"
-            )
-        return data
-
-    def _next(self, size: int) -> bytes:
-        from urllib3.exceptions import HTTPError
-
-        while self._done < self._descriptor.size:
+    def _anywhere(self, ask: Callable[[Endpoint], _Got]) -> _Got:
+        """What the first endpoint says that does not fail; it is asked first from then on, and the last one decides."""
+        for endpoint in tuple(self._endpoints):
             try:
-                if self._response is None:
-                    self._response = self._repository.blob(self._descriptor.digest, self._done)
-                data = self._response.read(size, decode_content=False)
-                if data:
-                    return data
-                # The body ended before the blob: a connection was cut where no length was announced.
-            except (HTTPError, OSError) as e:
-                if self._resumes >= MOST_RESUMES:
-                    raise RegistryError(
-                        f"{self._descriptor.digest}: the download broke off: {type(e).__name__}", code="broken-download"
-                    ) from None
-            else:
-                if self._resumes >= MOST_RESUMES:
-                    return b""
-            self._resumes += 1
-            self.close()
-        return b""
+                return ask(endpoint)
+            except RegistryError:
+                if not endpoint.mirror:
+                    raise
+        raise RegistryError(f"{self._reference.familiar}: there is no registry to ask", code="unreachable")
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
+    def _session(self, endpoint: Endpoint) -> tuple[Session, str, frozenset[str]]:
+        session = self._registry.session(endpoint, self._reference.familiar)
+        return session, f"{session.base}/v2/{endpoint.repository}", pull_scope(endpoint.repository)
 
-    def close(self) -> None:
-        """Leave the connection."""
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+    def _resolve(self, endpoint: Endpoint, name: str) -> Descriptor:
+        session, base, scope = self._session(endpoint)
+        url = f"{base}/manifests/{name}"
+        # Statuses besides 200 are asked for again: a HEAD's answer does not say why.
+        head = session.fetch("HEAD", url, scope, headers={"Accept": ACCEPT}, expect=_ANY)
+        if head.status == 200:
+            found = described(head.headers, name, session.name, Request("HEAD", url))
+            if found is not None:
+                return found
+        answer = session.fetch("GET", url, scope, headers={"Accept": ACCEPT}, limit=MANIFEST_LIMIT)
+        digest = Digest.of(answer.data)
+        named = Digest.parse(name) if ":" in name else None
+        if named is not None and named.matches(answer.data):
+            digest = named
+        elif named is not None or answer.headers.get("Docker-Content-Digest", digest) != digest:
+            said = named or answer.headers["Docker-Content-Digest"]
+            raise self._lie(f"sent something else than {said[:140]}", answer.url)
+        self._kept[digest] = answer.data
+        media_type = type_of(answer.headers, answer.data, session.name, Request("GET", url))
+        return Descriptor(media_type=media_type, digest=digest, size=len(answer.data))
+
+    def _manifest(self, endpoint: Endpoint, descriptor: Descriptor) -> bytes:
+        session, base, scope = self._session(endpoint)
+        url = f"{base}/manifests/{descriptor.digest}"
+        limit = min(descriptor.size, MANIFEST_LIMIT)
+        answer = session.fetch("GET", url, scope, headers={"Accept": ACCEPT}, limit=limit)
+        if not descriptor.digest.matches(answer.data):
+            raise self._lie(f"sent something else than {descriptor.digest}", answer.url)
+        if len(answer.data) != descriptor.size:
+            raise RegistryError(
+                f"{session.name}: {descriptor.digest} has {len(answer.data)} bytes, not {descriptor.size}",
+                code="size-mismatch",
+                where=Request("GET", answer.url),
+            )
+        found = type_of(answer.headers, answer.data, session.name, Request("GET", url))
+        if found != descriptor.media_type:
+            raise RegistryError(
+                f"{session.name}: {descriptor.digest} is {found}, not {descriptor.media_type}",
+                code="type-mismatch",
+                where=Request("GET", answer.url),
+            )
+        return answer.data
+
+    def _blob(self, digest: Digest, offset: int) -> Stream:
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        expect = frozenset({200, 206}) if offset else _OK
+
+        def ask(endpoint: Endpoint) -> Stream:
+            session, base, scope = self._session(endpoint)
+            return session.open(f"{base}/blobs/{digest}", scope, headers, expect)
+
+        return self._anywhere(ask)
+
+    def _lie(self, what: str, url: str) -> RegistryError:
+        return RegistryError(
+            f"{self._reference.familiar}: the registry {what}", code="digest-mismatch", where=Request("GET", url)
+        )
 
 
-def _told(data: bytes) -> str:
-    """The registry's own words, from its JSON of errors."""
-    import json
+_ANY = frozenset(range(200, 600))
 
-    try:
-        errors = json.loads(data)["errors"]
-        return "; ".join(str(item.get("message") or item.get("code")) for item in errors)[:300]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+
+def pull_scope(repository: str) -> frozenset[str]:
+    """What a token must allow for reading a repository."""
+    return frozenset({f"repository:{repository}:pull"})

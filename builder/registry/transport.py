@@ -1,169 +1,224 @@
-"""HTTP as registries need it: redirects that take no credentials along, retries by class, proxies."""
+"""HTTP as registries need it: redirects that take no credentials along, retries by class, bounded answers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError
 
 from builder.errors import RegistryError
+from builder.registry.connections import Connections
+from builder.registry.failures import may_pass, unreachable
+from builder.registry.origins import Origin, Request
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 BUDGET = 120.0
 """Seconds for which a request is tried again, all pauses included."""
+ANSWER_SECONDS = 120.0
+"""Within which an answer that is read as a whole must be here: a server could send a byte a minute."""
+CONNECT_SECONDS, READ_SECONDS = 20, 60
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 MOST_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_DRAINED = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as errors may show it: no credentials, no query."""
+class Body(Protocol):
+    """What is sent, from a file: given anew for each try."""
 
-    method: str
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer as a whole. ``url`` is where it came from in the end; header names are matched in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
     url: str
 
-    def describe(self) -> str:
-        """``GET https://host/path``."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        return f"{self.method} {parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    def leave(self) -> None:
+        """Nothing: it was read."""
+
+
+class Stream:
+    """An answer whose body is still to be read."""
+
+    def __init__(self, response: BaseHTTPResponse, url: str) -> None:
+        self._response = response
+        self.url = url
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    def read(self, size: int) -> bytes:
+        """Between one byte and *size* of them, none at the end; urllib3's HTTPError, or OSError, where it breaks off."""
+        return self._response.read1(size, decode_content=False)
+
+    def whole(self, limit: int) -> bytes:
+        """The rest of the body; RegistryError ``too-large``, ``stalled``."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        pieces, size = [], 0
+        while data := self.read(64 << 10):
+            pieces.append(data)
+            size += len(data)
+            if size > limit or time.monotonic() > deadline:
+                self.close()
+                code, what = ("too-large", f"more than {limit} bytes") if size > limit else ("stalled", "too slowly")
+                raise RegistryError(f"the registry answers with {what}", code=code, where=Request("GET", self.url))
+        self._response.release_conn()
+        return b"".join(pieces)
+
+    def leave(self) -> None:
+        """Be done with it; the connection is kept if little of the body is left."""
+        length = self.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) <= _DRAINED:
+            try:
+                self.whole(_DRAINED)
+            except (HTTPError, OSError, RegistryError):
+                self.close()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+
+
+_Got = TypeVar("_Got", Answer, Stream)
 
 
 class Transport:
-    """Connections, kept open. Used by several threads at once.
+    """Sends requests, from several threads at once.
 
-    environment  for the proxies
+    environment  for proxies and certificates
     budget       seconds for retries
+    etc          where the system's configuration is
     """
 
-    def __init__(self, environment: Mapping[str, str], budget: float = BUDGET) -> None:
-        self._environment = environment
-        self._budget = budget
-        self._pools: dict[str, urllib3.PoolManager] = {}
+    def __init__(self, environment: Mapping[str, str], budget: float = BUDGET, etc: Path = Path("/etc")) -> None:
+        self.connections = Connections(environment, etc)
+        self.budget = budget
 
-    def request(
+    def fetch(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
         *,
         body: bytes | None = None,
-        expect: frozenset[int] = frozenset({200}),
-    ) -> BaseHTTPResponse:
-        """The answer, its body not yet read: one of *expect*, or a final refusal (4xx) for the caller to judge.
+        limit: int = 1 << 20,
+        redirects: int = MOST_REDIRECTS,
+        budget: float | None = None,
+    ) -> Answer:
+        """The answer as a whole, at most *limit* bytes; tried again while it may pass.
 
-        raises   RegistryError ``unreachable`` when the budget is spent on errors that may pass
+        raises   RegistryError ``unreachable``, ``untrusted-certificate``, ``redirect``, ``too-large`` …
         """
-        deadline = time.monotonic() + self._budget
-        pause = 0.5
-        while True:
-            try:
-                response = self._follow(method, url, headers, body)
-            except (HTTPError, OSError) as e:
-                if not _may_pass(e) or time.monotonic() + pause > deadline:
-                    raise _unreachable(method, url, e) from None
-            else:
-                if response.status in expect or response.status not in RETRIED:
-                    return response
-                response.drain_conn()
-                pause = max(pause, _asked_pause(response))
-                if time.monotonic() + pause > deadline:
-                    return response
-            time.sleep(pause)
-            pause = min(pause * 2, 15)
+        return self._persist(
+            method, url, lambda: self._whole(self._follow(method, url, headers, body, redirects), limit), budget
+        )
 
-    def _follow(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
+    def open(self, url: str, headers: Mapping[str, str], *, budget: float | None = None) -> Stream:
+        """The answer to a GET, its body not yet read; tried again while it may pass. Errors as ``fetch``'s."""
+        return self._persist("GET", url, lambda: self._follow("GET", url, headers, None, MOST_REDIRECTS), budget)
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
+        """Send what *body* gives, once: how to go on after a failure depends on what had arrived.
+
+        raises   urllib3's HTTPError, OSError; RegistryError as ``fetch``
+        """
+        return self._whole(self._follow(method, url, headers, body, MOST_REDIRECTS), 1 << 20)
+
+    def _whole(self, stream: Stream, limit: int) -> Answer:
+        return Answer(status=stream.status, headers=stream.headers, data=stream.whole(limit), url=stream.url)
+
+    def _persist(self, method: str, url: str, attempt: Callable[[], _Got], budget: float | None) -> _Got:
+        deadline = time.monotonic() + (self.budget if budget is None else budget)
+        pause = FIRST_PAUSE
+        while True:
+            asked = 0.0
+            try:
+                got = attempt()
+            except (HTTPError, OSError) as e:
+                if not may_pass(e) or time.monotonic() + pause > deadline:
+                    raise unreachable(method, url, e) from None
+            else:
+                asked = asked_pause(got.headers)
+                if got.status not in RETRIED or time.monotonic() + max(pause, asked) > deadline:
+                    return got
+                got.leave()
+            time.sleep(max(pause, asked))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Callable[[], Body] | None,
+        redirects: int,
+    ) -> Stream:
         sent = dict(headers)
-        for _ in range(MOST_REDIRECTS + 1):
-            response = self._pool(url).request(
+        for _ in range(redirects + 1):
+            response = self.connections.pool(Origin.of(url)).request(
                 method,
                 url,
                 headers=sent,
-                body=body,
+                body=body() if callable(body) else body,  # type: ignore[arg-type]  # urllib3 wants IO, but only reads
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=20, read=60),
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             )
+            stream = Stream(response, url)
             location = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or not location:
-                return response
-            response.drain_conn()
-            target = urljoin(url, location)
-            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                raise RegistryError(
-                    "the registry redirects to an unencrypted address", code="redirect", where=Request(method, target)
-                )
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                # Credentials are for the host that asked for them (RFC 9110, section 15.4).
+            if response.status not in REDIRECTS or not location:
+                return stream
+            if method not in ("GET", "HEAD") and response.status not in (307, 308):
+                # RFC 9110, section 15.4: only these two keep the method.
+                return stream
+            stream.leave()
+            target = _target(method, url, location)
+            if Origin.of(target) != Origin.of(url):
+                # Credentials are for the server that asked for them (RFC 9110, section 15.4).
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
             url = target
         raise RegistryError("too many redirects", code="redirect", where=Request(method, url))
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = proxy_for(url, self._environment)
-        if proxy not in self._pools:
-            self._pools[proxy] = urllib3.ProxyManager(proxy, maxsize=8) if proxy else urllib3.PoolManager(maxsize=8)
-        return self._pools[proxy]
 
-
-def proxy_for(url: str, environment: Mapping[str, str]) -> str:
-    """The proxy for *url* as the environment says, or ""."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if is_loopback(host):
-        return ""
-    for entry in (environment.get("NO_PROXY") or environment.get("no_proxy") or "").split(","):
-        name = entry.strip().lower().lstrip(".").partition(":")[0]
-        if name == "*" or (name and (host == name or host.endswith("." + name))):
-            return ""
-    name = f"{parts.scheme}_proxy"
-    return environment.get(name.upper()) or environment.get(name) or ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* (without a port) is this machine itself, for which Docker allows plain HTTP."""
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether trying again may help: not for a name that does not resolve, a closed port, or a bad certificate."""
-    reason = error.reason if isinstance(error, MaxRetryError) else error
-    return not isinstance(reason, (NewConnectionError, SSLError, LocationParseError, RegistryError))
-
-
-def _asked_pause(response: BaseHTTPResponse) -> float:
-    """Seconds that ``Retry-After`` asks for, at most a minute (RFC 9110, section 10.2.3)."""
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), 60.0) if text.isdecimal() else 0.0
-
-
-def _unreachable(method: str, url: str, error: Exception) -> RegistryError:
-    reason = error.reason if isinstance(error, MaxRetryError) else error
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    if isinstance(reason, SSLError):
-        return RegistryError(
-            f"{host} has no certificate that is trusted here: {_said(reason)}",
-            code="untrusted-certificate",
-            where=Request(method, url),
-            hint="give the certificate of its authority in SSL_CERT_FILE",
+def _target(method: str, url: str, location: str) -> str:
+    """Where a redirect leads, without the user that may be written in it."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+        target = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    except ValueError:
+        target = ""
+    if Origin.of(url).scheme == "https" and Origin.of(target).scheme != "https":
+        raise RegistryError(
+            "the registry redirects to an unencrypted address", code="redirect", where=Request(method, target)
         )
-    return RegistryError(
-        f"cannot reach the registry {host}: {_said(reason)}", code="unreachable", where=Request(method, url)
-    )
+    return target
 
 
-def _said(error: object) -> str:
-    text = str(error)
-    for mark in ("[Errno", "Failed to"):
-        if mark in text:
-            text = text[text.index(mark) :]
-            break
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """Seconds that ``Retry-After`` asks for, as a number or as a date (RFC 9110, section 10.2.3)."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0

@@ -23,6 +23,16 @@ MESSAGE, RESULT, ERROR, INTERRUPTED = b"m", b"r", b"e", b"i"
 _HEAD = struct.Struct("=cQ")
 
 
+def as_internal(error: BaseException) -> InternalError:
+    """An exception that nobody expected, told as our mistake; its traceback is the note."""
+    # Only a mistake of ours pays for this import.
+    import traceback
+
+    told = InternalError(f"{type(error).__name__}: {error}", code="internal")
+    told.add_note("".join(traceback.format_exception(error)))
+    return told
+
+
 class Sender:
     """Writes frames; threads may share it."""
 

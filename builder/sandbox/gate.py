@@ -15,30 +15,23 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NoReturn, TypeVar, cast
 
 from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import refusals
-from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver, Sender
+from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver
 from builder.sandbox.identity import Identity, find_program, identity
+from builder.sandbox.init import Send, begin, inside
+from builder.sandbox.signals import signals_held, sigterm_as_exception
 from native import constants, syscalls
 
 __all__ = ["Identity", "call", "identity", "inside"]
 
 T = TypeVar("T")
-Send = Callable[[object], None]
 
 GRACE = 5.0
 """Seconds between asking what is inside to end, and ending it."""
-
-_behind = False
-
-
-def inside() -> bool:
-    """Whether this process is behind the gate."""
-    return _behind
 
 
 def call(function: Callable[[Send], T], *, identity: Identity, on_message: Callable[[object], None]) -> T:
@@ -49,9 +42,9 @@ def call(function: Callable[[Send], T], *, identity: Identity, on_message: Calla
     raises      BuilderError as raised inside; InternalError, with the traceback as its note, for any other exception;
                 HostError if this machine refuses; KeyboardInterrupt when interrupted, everything inside having ended
     """
-    if _behind:
+    if inside():
         raise InternalError("the gate is entered twice", code="gate-entered-twice")
-    with _sigterm_as_exception():
+    with sigterm_as_exception():
         process = _start(function, identity)
         try:
             _map_ids(process.pid, identity)
@@ -161,7 +154,7 @@ def _start(function: Callable[[Send], T], who: Identity) -> _Process:
     sys.stderr.flush()
     try:
         with signals_held():
-            pid, waits = _clone(flags, lambda: _init(function, who, go_read, go_write, messages_read, messages_write))
+            pid, waits = _clone(flags, lambda: begin(function, who, go_read, go_write, messages_read, messages_write))
     except OSError as error:
         for fd in (go_write, messages_read):
             os.close(fd)
@@ -251,150 +244,3 @@ def _finish(child: int, stderr: int) -> tuple[int, str]:
     with os.fdopen(stderr, "rb") as file:
         text = file.read(1 << 16)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text.decode(errors="replace")
-
-
-def _init(
-    function: Callable[[Send], object],
-    who: Identity,
-    go_read: int,
-    go_write: int,
-    messages_read: int,
-    messages_write: int,
-) -> NoReturn:
-    """The first process inside: become root, fork the worker, reap."""
-    global _behind
-    _behind = True
-    sender = Sender(messages_write)
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # A terminal's Ctrl-C goes to a whole process group: only the caller decides what it means.
-        os.setpgid(0, 0)
-        os.close(go_write)
-        os.close(messages_read)
-        if os.read(go_read, 1) != b"g":
-            os._exit(1)
-        os.close(go_read)
-        _become_root(who)
-        # After the change of ids, which clears it. prctl(2), PR_SET_PDEATHSIG
-        syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
-        _exit_if_alone(messages_write)
-        try:
-            # Nothing that is mounted from here on is seen outside.
-            syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
-        except OSError as error:
-            raise refusals.mount_refused(error) from None
-        # SIGTERM is held since before the clone: one that comes now reaches the worker once there is one.
-        worker = os.fork()
-        if worker == 0:
-            _work(function, sender)
-        os.close(messages_write)
-        _reap(worker)
-    except BuilderError as error:
-        sender.send(ERROR, error)
-    except OSError as error:
-        sender.send(ERROR, HostError(f"the namespaces cannot be entered: {error}", code="gate-failed"))
-    finally:
-        os._exit(1)
-
-
-def _become_root(who: Identity) -> None:
-    if who.kind != "root":
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        os.setgroups([])
-    os.umask(0o022)
-
-
-def _exit_if_alone(messages: int) -> None:
-    """End if the caller died before our death was tied to its: its end of the pipe is closed then."""
-    import select
-
-    poll = select.poll()
-    poll.register(messages, 0)
-    if poll.poll(0):
-        os._exit(1)
-
-
-def _reap(worker: int) -> NoReturn:
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGTERM))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == worker:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
-
-
-def _work(function: Callable[[Send], object], sender: Sender) -> NoReturn:
-    try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
-        syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
-        try:
-            sender.send(RESULT, function(lambda value: sender.send(MESSAGE, value)))
-        except BuilderError as error:
-            sender.send(ERROR, error)
-        except KeyboardInterrupt:
-            sender.send(INTERRUPTED, None)
-        except BaseException as error:  # the last line of a process: whatever it is must be told
-            sender.send(ERROR, _internal(error))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def _internal(error: BaseException) -> InternalError:
-    # Only a mistake of ours pays for this import.
-    import traceback
-
-    told = InternalError(f"{type(error).__name__}: {error}", code="internal")
-    told.add_note("".join(traceback.format_exception(error)))
-    return told
-
-
-HELD = (signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """No SIGINT or SIGTERM for this while: in a new process the old one's handler would raise into the old one's code.
-
-    The new process sets its own handlers, and lets them come itself.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Terminated(BaseException):
-    """SIGTERM came while something was inside."""
-
-
-@contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    """SIGTERM, where nobody handles it, first ends what is inside, then us as it always does."""
-    try:
-        previous = signal.getsignal(signal.SIGTERM)
-        if previous is not signal.SIG_DFL:
-            yield
-            return
-
-        def terminated(*_: object) -> None:
-            raise _Terminated
-
-        try:
-            signal.signal(signal.SIGTERM, terminated)
-        except ValueError:  # another thread than the main one cannot handle signals
-            yield
-            return
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    except _Terminated:
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise

@@ -17,7 +17,7 @@ from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import memory
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Receiver
 from builder.sandbox.command import Command, ExitStatus
-from builder.sandbox.gate import HELD, signals_held
+from builder.sandbox.signals import HELD, signals_held
 from builder.sandbox.stubs import Stub
 from native import constants, syscalls
 
@@ -74,6 +74,8 @@ class Runner:
         """
         if command.terminal and stdin is None:
             raise InternalError("a command with a terminal needs one as its stdin", code="no-terminal")
+        if command.network not in ("host", "none"):
+            raise HostError(f"there is no network called {command.network} here", code="unknown-network")
         kills = memory.kills()
         with _Descriptors() as own, self._wake(own) as wake:
             ours, theirs = socket.socketpair()

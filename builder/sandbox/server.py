@@ -16,13 +16,13 @@ import pickle
 import select
 import signal
 import socket
-import traceback
+import traceback  # noqa: F401 - for as_internal, after the root is switched
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from builder.errors import BuilderError, HostError, InternalError
-from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender
+from builder.errors import BuilderError, HostError
+from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 
 # All that a child needs is imported before it switches its root, where no module is found any more.
@@ -115,9 +115,7 @@ def _child(command: int, streams: list[int], report: int) -> NoReturn:
     except BuilderError as error:
         sender.send(ERROR, error)
     except BaseException as error:  # the last line of a process: whatever it is must be told
-        told = InternalError(f"{type(error).__name__}: {error}", code="internal")
-        told.add_note("".join(traceback.format_exception(error)))
-        sender.send(ERROR, told)
+        sender.send(ERROR, as_internal(error))
     finally:
         os._exit(125)
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from builder.errors import HostError, UsageError
-from builder.layer.tree import OPAQUE_XATTR
+from builder.layer.folders import OPAQUE_XATTR
 from builder.snapshot.clone import Clone
 from builder.snapshot.contract import Snapshotter
 from builder.snapshot.overlay import Overlay

@@ -3,8 +3,8 @@
 Four words. A **snapshot** is a finished root file system, never changed again, known by its id and standing on its
 parent. A **draft** is a root being written on top of a snapshot. ``prepare`` makes a draft, ``commit`` makes it a
 snapshot, ``discard`` throws it away. **Mounts** describe how a command sees a draft or a snapshot as its root; they are
-performed by the sandbox, in the command's own mount namespace. A **view** opens the merged tree of a draft or a snapshot
-for our own process.
+performed by the sandbox, in the command's own mount namespace. A **view** opens the merged tree of a draft or a
+snapshot for our own process.
 
 Life cycle::
 

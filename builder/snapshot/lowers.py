@@ -10,7 +10,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.layer.tree import OPAQUE_XATTR, is_whiteout
+from builder.layer.folders import OPAQUE_XATTR, is_whiteout
 
 _MOST_REMEMBERED = 50_000
 

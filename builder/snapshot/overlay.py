@@ -94,8 +94,9 @@ class Overlay:
             return (Mount(kind="overlay", target=root, lowers=self._lowers(of), read_only=True),)
         if of.parent is None:
             return (Mount(kind="bind", target=root, source=of.tree),)
-        # Without "volatile", unmounting writes the whole upper file system to the disk: 90 ms for one small file. With it
-        # the work folder serves one mount only. Durability is sync()'s business. source: overlayfs.rst, "Volatile mount"
+        # Without "volatile", unmounting writes the whole upper file system to the disk: 90 ms for one small file. With
+        # it a work folder serves one mount only, and durability is sync()'s business. source: overlayfs.rst,
+        # "Volatile mount"
         work = of.folder / f"work-{os.urandom(4).hex()}"
         work.mkdir(mode=0o700)
         lowers = self._lowers(of.parent)

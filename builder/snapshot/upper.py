@@ -15,8 +15,8 @@ from pathlib import Path
 
 from builder.layer import xattrs
 from builder.layer.changes import Change, Emptied, Entry, Removed
+from builder.layer.folders import OPAQUE_XATTR, OVERLAY, is_whiteout
 from builder.layer.scan import Attributes, Links, entry, walk
-from builder.layer.tree import OPAQUE_XATTR, OVERLAY, is_whiteout
 from builder.snapshot.lowers import Lowers
 
 _ESCAPED = OVERLAY + b"overlay."

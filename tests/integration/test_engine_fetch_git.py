@@ -265,6 +265,7 @@ def test_a_token_opens_a_private_repository(served: Served, tmp_path: Path) -> N
     with pytest.raises(ContextError) as error:
         get(served, tmp_path)
     assert error.value.message.startswith(f"cannot fetch {served.server.url('outer.git')}: could not read Username")
+    assert error.value.hint == "give credentials with --secret id=GIT_AUTH_TOKEN,env=VARIABLE"
 
 
 def test_a_header_for_the_host_comes_first(served: Served, tmp_path: Path) -> None:

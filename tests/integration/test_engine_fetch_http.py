@@ -142,6 +142,13 @@ def test_a_refusal_is_told_with_its_number(server: Server, tmp_path: Path) -> No
     assert error.value.code == "cannot-fetch"
 
 
+def test_a_refusal_for_want_of_credentials_says_how_to_give_them(server: Server, tmp_path: Path) -> None:
+    server.answers["/private"] = (401, {}, b"")
+    with pytest.raises(ContextError) as error:
+        get(server.url("/private"), tmp_path)
+    assert error.value.hint == "give credentials with --secret id=HTTP_AUTH_TOKEN_127.0.0.1,env=VARIABLE"
+
+
 def test_a_closed_port_is_told(tmp_path: Path) -> None:
     with pytest.raises(ContextError) as error:
         get("http://127.0.0.1:1/f", tmp_path)

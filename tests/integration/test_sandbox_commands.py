@@ -317,6 +317,11 @@ def test_without_network_there_is_only_a_loopback(sandbox):
     assert ran.text == "lo\n0\nup\n"
 
 
+def test_an_unknown_network_is_an_error(sandbox):
+    with pytest.raises(HostError, match=r"^there is no network called bridge here$"):
+        sandbox.run("true", network="bridge")
+
+
 def test_a_read_only_root_cannot_be_written(sandbox):
     assert (
         sandbox.run("touch /x 2>/dev/null || echo no; echo y > /dev/shm/y && echo yes", read_only=True).text

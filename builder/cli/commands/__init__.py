@@ -32,11 +32,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is, and what it does in a few words; ``also`` are its other names, Docker's long ones too."""
+    """Where a command is, and what it does in a few words; ``also`` are its other names, Docker's long ones too.
+
+    hidden  not listed by ``pybuild --help``
+    """
 
     module: str
     summary: str
     also: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 COMMANDS = {
@@ -45,6 +49,20 @@ COMMANDS = {
         "Build an image from a Dockerfile",
         ("image build", "builder build", "buildx build"),
     ),
+    "images": Entry("builder.cli.commands.images", "List images", ("ls", "image ls", "image list")),
+    "tag": Entry("builder.cli.commands.tag", "Give an image a further name", ("image tag",)),
+    "rmi": Entry("builder.cli.commands.rmi", "Remove images", ("rm", "image rm", "image remove")),
+    "history": Entry("builder.cli.commands.history", "Show the history of an image", ("image history",)),
+    "inspect": Entry(
+        "builder.cli.commands.inspect",
+        "Show all that is known of images and containers",
+        ("image inspect", "container inspect"),
+    ),
+    "save": Entry("builder.cli.commands.save", "Write images as a tar", ("image save",)),
+    "load": Entry("builder.cli.commands.load", "Take images from a tar", ("image load",)),
+    "image": Entry("builder.cli.commands.image_group", "Manage images"),
+    "container": Entry("builder.cli.commands.container_group", "Manage containers"),
+    "system": Entry("builder.cli.commands.system_group", "Manage the store"),
     "help": Entry("builder.cli.commands.help", "Show the help of a command"),
 }
 """By name, in the order of ``pybuild --help``."""

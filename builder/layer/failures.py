@@ -1,0 +1,35 @@
+"""Errors of the system, met while a tree is filled, as errors for people."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from builder.errors import BuilderError, HostError, ImageError, StoreError
+
+
+@contextmanager
+def translated(what: str, path: Iterable[bytes]) -> Iterator[None]:
+    """Errors of the system as errors for people. *path* gives the path that is being worked on when asked."""
+    try:
+        yield
+    except BuilderError:
+        raise
+    except OSError as e:
+        raise _for_people(e, what, os.fsdecode(next(iter(path), b""))) from e
+
+
+def _for_people(e: OSError, what: str, path: str) -> BuilderError:
+    if e.errno == errno.EINVAL and path:
+        # user_namespaces(7), "Interaction with system calls that change process UIDs or GIDs": an id without a mapping
+        # is EINVAL
+        return HostError(
+            f"the owner of {path!r} is not among the ids that are mapped here",
+            code="id-not-mapped",
+            hint="give this user 65536 or more subordinate ids in /etc/subuid and /etc/subgid",
+        )
+    if e.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EXDEV, errno.EISDIR):
+        return ImageError(f"{what}: {path!r}: {os.strerror(e.errno)}", code="malformed-archive")
+    return StoreError(f"{what}: {path!r}: {e.strerror or e}", code="cannot-unpack")
