@@ -93,6 +93,21 @@ class Note(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LintWarning(Event):
+    """A lint rule found something in the Dockerfile, which stops nothing.
+
+    link    where the rule is explained; "" nowhere
+    where   the place in words, its first line and a caret; line: its number
+    """
+
+    rule: str
+    text: str
+    link: str
+    where: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exported(Event):
     """An output was written. ``kind`` is the output's type, ``dest`` where it lies, ``size`` in bytes (0: unknown)."""
 

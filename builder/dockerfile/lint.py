@@ -74,7 +74,9 @@ def lint(dockerfile: Dockerfile) -> tuple[Finding, ...]:
 
 
 def documentation(rule: str) -> str:
-    """Where a rule is explained."""
+    """Where a rule is explained; "" for the one that has no page."""
+    if rule == "InvalidBaseImagePlatform":
+        return ""
     return "https://docs.docker.com/go/dockerfile/rule/" + _SMALL_BEFORE_CAPITAL.sub("-", rule).lower() + "/"
 
 

@@ -158,6 +158,11 @@ class Context:
             ) from None
         return cls(root, ignore)
 
+    @property
+    def ignore(self) -> IgnoreFile | None:
+        """The patterns of what is left out, or None."""
+        return self._ignore
+
     def ls(self) -> Iterator[Listed]:
         """All that is in the context, folders before what is in them, names in order."""
         waiting = [("", iter(self.root.entries("").items()))]

@@ -58,4 +58,6 @@ def _perform(plans: list[Plan], wanted: Needs, request: BuildRequest, world: Wor
             finally:
                 performer.close()
             solutions.append(solution)
+        # Not with each step: one call for all costs little, and a kill of this process loses nothing anyway.
+        snapshotter.sync()
         return solutions

@@ -30,9 +30,14 @@ DOCKERFILE_LIMIT = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What is to be built: the Dockerfile, parsed, for these platforms, on this machine's."""
+    """What is to be built: the Dockerfile, parsed, for these platforms, on this machine's.
+
+    name, text   of the Dockerfile, as people know it and as it was read
+    """
 
     dockerfile: Dockerfile
+    name: str
+    text: bytes
     platforms: tuple[Platform, ...]
     machine: Platform
 
@@ -44,7 +49,8 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
     arrived = arrive(request.context, request.context_stream, store, settings)
     folder = arrived.folder
     path, text = (None, arrived.dockerfile) if arrived.dockerfile is not None else _dockerfile(request, folder)
-    dockerfile = parse(text, _shown(path, folder))
+    name = _shown(path, folder)
+    dockerfile = parse(text, name)
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
     contexts = Contexts(request, folder, path, store, settings)
@@ -57,7 +63,7 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
         settings=settings,
         emit=emit,
     )
-    yield world, Source(dockerfile=dockerfile, platforms=platforms, machine=machine)
+    yield world, Source(dockerfile=dockerfile, name=name, text=text, platforms=platforms, machine=machine)
 
 
 def machine_platform() -> Platform:

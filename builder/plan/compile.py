@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.instructions import Dockerfile, Instruction
 from builder.dockerfile.source import Span
-from builder.errors import BuilderError, DockerfileError, InternalError
+from builder.errors import DockerfileError, InternalError
 from builder.image.documents import HistoryEntry
 from builder.plan.findings import Findings, mistake
 from builder.plan.fold import fold
@@ -23,7 +23,6 @@ from builder.plan.lint import check_base_platform, check_default_args
 from builder.plan.scope import Scope, global_scope, same_system
 from builder.plan.stages import build_graph, target_of
 from builder.plan.state import Job, StageState, empty_image, first_state, image_of_base
-from builder.plan.steps import Warning as LintWarning
 from builder.plan.steps import (
     Base,
     BaseKey,
@@ -53,7 +52,7 @@ def missing_bases(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseK
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """Where a base is named, and what may have been meant instead, for an error about it."""
+    """Where a base is named, and the stage that may have been meant, for an error about it."""
 
     where: Span
     hint: str | None
@@ -76,7 +75,7 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     raises   DockerfileError, with all further mistakes in ``also``; InternalError if a base is missing
     """
     findings = Findings()
-    compiler = _compiled(dockerfile, options, bases, findings)
+    compiler = compiled(dockerfile, options, bases, findings)
     warnings = heeded(dockerfile, options, findings.warnings, compiler.planned)
     if error := violation(dockerfile, options, warnings):
         raise error
@@ -87,43 +86,17 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What is to be said about a Dockerfile: what the lint rules found, and the mistake that forbids to build it."""
+def compiled(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base], findings: Findings) -> Compiler:
+    """All stages that are wanted, compiled; what is found on the way is in *findings* even if it raises.
 
-    warnings: tuple[LintWarning, ...]
-    error: BuilderError | None
-
-
-def check(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base]) -> Checked:
-    """What ``compile_plan`` would warn of or raise, both; where a base is missing, what can be said without it.
-
-    source   BuildKit, convert.go, DockerfileLint
+    raises   as ``compile_plan``
     """
-    findings = Findings()
-    planned: Collection[int] = range(len(dockerfile.stages))
-    error: BuilderError | None = None
-    try:
-        planned = _compiled(dockerfile, options, bases, findings).planned
-    except (DockerfileError, InternalError) as e:
-        error = e
-    try:
-        warnings = heeded(dockerfile, options, findings.warnings, planned)
-    except DockerfileError as e:  # the build argument in place of "# check=" cannot be read
-        return Checked(warnings=(), error=error or e)
-    return Checked(warnings=warnings, error=error or violation(dockerfile, options, warnings))
-
-
-def _compiled(
-    dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Base], findings: Findings
-) -> _Compiler:
-    """All stages that are wanted, compiled."""
     graph = _connected(dockerfile, options, findings)
     target = target_of(graph)
     if missing := add_triggers(graph, bases, target, _parse_trigger):
         names = ", ".join(sorted(key.name for key in missing))
         raise InternalError(f"compiled before all bases were known: {names}", code="missing-base")
-    compiler = _Compiler(graph=graph, bases=bases, findings=findings)
+    compiler = Compiler(graph=graph, bases=bases, findings=findings)
     for node in graph.reachable(target):
         compiler.stage(node)
     findings.settle()
@@ -173,8 +146,8 @@ def timestamp(seconds: int | None) -> str | None:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Compiler:
-    """The stages compiled so far, and their places in the plan."""
+class Compiler:
+    """The stages compiled so far, and their places in the plan: ``states`` and ``places`` by their nodes' ``id``."""
 
     graph: Graph
     bases: Mapping[BaseKey, Base]
@@ -186,7 +159,13 @@ class _Compiler:
 
     @property
     def scope(self) -> Scope:
+        """What holds for the whole file."""
         return self.graph.scope
+
+    @property
+    def planned(self) -> Collection[int]:
+        """The indices of the stages that are built, in the order of the file."""
+        return {index for index, node in enumerate(self.graph.stages) if id(node) in self.places}
 
     def stage(self, node: Node) -> None:
         """Compile one stage, all before it being compiled."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from builder.errors import RegistryError
+from builder.errors import BuilderError, RegistryError
 from builder.image.documents import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -31,7 +31,7 @@ from builder.registry.manifests import MANIFEST_LIMIT, described, type_of
 from builder.registry.origins import Origin, Request
 from builder.registry.probe import scheme_of
 from builder.registry.session import Session
-from builder.registry.transport import BUDGET, Stream, Transport
+from builder.registry.transport import BUDGET, RETRIED, Stream, Transport
 
 BLOB_READ_LIMIT = 16 << 20
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
@@ -66,6 +66,18 @@ class Registry:
         """
         repository = Repository(self, reference)
         return repository.resolve(str(reference.digest or reference.tag)), repository
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """The tags of *reference*'s repository, in the registry's order. Errors as ``resolve``'s."""
+        from builder.registry.listing import tags  # few commands list
+
+        return tags(self, reference)
+
+    def catalog(self, host: str) -> Iterator[str]:
+        """The repositories of the registry at *host*, where it tells. Errors as ``resolve``'s."""
+        from builder.registry.listing import catalog  # likewise
+
+        return catalog(self, host)
 
     def session(self, endpoint: Endpoint, name: str, login: Login | None = None) -> Session:
         """A session with *endpoint*, as *login* or as whom the credentials say. Errors as ``resolve``'s."""
@@ -106,7 +118,7 @@ class Repository:
     def resolve(self, name: str) -> Descriptor:
         """The manifest or index called *name*, a tag or a digest.
 
-        It is asked for by HEAD, which registries with rate limits count less or not at all, and read when ``read`` wants it.
+        It is asked for by HEAD, which registries with rate limits do not count, and read when ``read`` wants it.
         """
         return self._anywhere(lambda endpoint: self._resolve(endpoint, name))
 
@@ -131,13 +143,15 @@ class Repository:
             blob.close()
 
     def _anywhere(self, ask: Callable[[Endpoint], _Got]) -> _Got:
-        """What the first endpoint says that does not fail; it is asked first from then on, and the last one decides."""
+        """What the first endpoint says that does not fail; mirrors that failed are not asked again."""
         for endpoint in tuple(self._endpoints):
             try:
                 return ask(endpoint)
-            except RegistryError:
+            except BuilderError:
                 if not endpoint.mirror:
                     raise
+                # Another thread may have dropped it at the same time.
+                self._endpoints = [other for other in self._endpoints if other is not endpoint]
         raise RegistryError(f"{self._reference.familiar}: there is no registry to ask", code="unreachable")
 
     def _session(self, endpoint: Endpoint) -> tuple[Session, str, frozenset[str]]:
@@ -153,6 +167,8 @@ class Repository:
             found = described(head.headers, name, session.name, Request("HEAD", url))
             if found is not None:
                 return found
+        if head.status in RETRIED:
+            raise session.refusal("HEAD", head)  # the time for trying again is spent
         answer = session.fetch("GET", url, scope, headers={"Accept": ACCEPT}, limit=MANIFEST_LIMIT)
         digest = Digest.of(answer.data)
         named = Digest.parse(name) if ":" in name else None

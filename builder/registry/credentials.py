@@ -9,7 +9,6 @@ import base64
 import binascii
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from builder.errors import RegistryError
@@ -89,7 +88,9 @@ def remove(registry: str, environment: Mapping[str, str]) -> bool:
 
 def _drop(config: dict[str, Any], registry: str) -> bool:
     auths = config.get("auths")
-    keys = [key for key in auths if _means(key, registry)] if isinstance(auths, dict) else []
+    if not isinstance(auths, dict):
+        return False
+    keys = [key for key in auths if _means(key, registry)]
     for key in keys:
         del auths[key]
     return bool(keys)

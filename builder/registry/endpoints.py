@@ -1,4 +1,4 @@
-"""Which servers have a repository: mirrors first, then the registry itself, as Podman's and Docker's users configure it.
+"""Which servers have a repository: mirrors first, then the registry itself, as users of Podman and Docker configure it.
 
 source   containers-registries.conf(5), version 2, and what it says of version 1;
          Docker's manual, "daemon.json": registry-mirrors (Docker Hub's alone), insecure-registries
@@ -76,6 +76,14 @@ class Endpoints:
         """Where *reference* is pushed to: never a mirror. Errors as ``for_pull``'s."""
         return self._primary(reference, self._entry(reference))
 
+    def of_host(self, host: str) -> Endpoint:
+        """The registry at *host* (``name[:port]``) itself, none of its repositories. Errors as ``for_pull``'s."""
+        entry = self._entry(Reference(host, ""))
+        if entry is not None and entry.blocked:
+            raise RegistryError(f"{host} is blocked by {entry.path}", code="blocked-registry")
+        insecure = entry is not None and entry.insecure
+        return Endpoint(host=host, repository="", insecure=insecure or self._is_insecure(host))
+
     def _hub_mirror(self, url: str, reference: Reference) -> Endpoint:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -115,7 +123,7 @@ def _prefix(reference: Reference, entry: Entry | None) -> str:
         return ""
     if entry.prefix.startswith("*."):
         return reference.registry if reference.registry.endswith(entry.prefix[1:]) else ""
-    whole = f"{reference.registry}/{reference.repository}"
+    whole = f"{reference.registry}/{reference.repository}".rstrip("/")
     return entry.prefix if f"{whole}/".startswith(f"{entry.prefix}/") else ""
 
 

@@ -30,7 +30,7 @@ def config_paths(environment: Mapping[str, str]) -> list[Path]:
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """The object in *path*, None where there is no file that we may read; RegistryError ``invalid-credentials-file``."""
+    """The object in *path*, None where there is none that we may read; RegistryError ``invalid-credentials-file``."""
     try:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT + 1)

@@ -1,4 +1,4 @@
-"""URLs as far as trust goes: who is the same server, and which one is this machine itself. Requests as errors show them."""
+"""URLs as far as trust goes: who is the same server, who is this machine itself. Requests as errors show them."""
 
 from __future__ import annotations
 

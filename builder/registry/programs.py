@@ -61,8 +61,7 @@ def _run(helper: str, action: str, data: bytes, environment: Mapping[str, str]) 
         done = subprocess.run(
             [program, action],
             input=data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=SECONDS,
             check=False,
             env=variables,

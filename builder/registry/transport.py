@@ -64,7 +64,7 @@ class Stream:
         self.headers: Mapping[str, str] = response.headers
 
     def read(self, size: int) -> bytes:
-        """Between one byte and *size* of them, none at the end; urllib3's HTTPError, or OSError, where it breaks off."""
+        """Between one byte and *size* of them, none at the end; urllib3's HTTPError or OSError where it breaks off."""
         return self._response.read1(size, decode_content=False)
 
     def whole(self, limit: int) -> bytes:

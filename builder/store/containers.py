@@ -32,6 +32,7 @@ class Container:
     """A container that has ended.
 
     image      the id of the image that it was made of;  image_name  what was written
+    manifest   the descriptor of its manifest: what it was made of is kept with it
     snapshot   its root;  shelf  the folder of ``snapshots/`` that holds it
     created, started, finished   RFC 3339
     config     how it was run, as Docker's inspect has it
@@ -42,6 +43,7 @@ class Container:
     name: str
     image: Digest
     image_name: str
+    manifest: dict[str, Any]
     snapshot: str
     shelf: str
     argv: tuple[str, ...]

@@ -17,7 +17,7 @@ from builder.engine.context import open_context
 from builder.engine.copy import Copied, copy
 from builder.engine.source import TreeRoot
 from builder.engine.workdir import make_workdir
-from builder.errors import BuilderError, DockerfileError
+from builder.errors import BuilderError, ContextError, DockerfileError
 from builder.plan.steps import InlineFile, WorkdirStep
 
 USERS: Tree = {
@@ -354,6 +354,24 @@ def test_a_file_that_changes_meanwhile_is_told(bench: Bench) -> None:
     copied = copy(step("t", to="/"), root, bench.root, scratch=bench.scratch)
     assert copied.changed == ["t/f"]
     assert (bench.root / "f").read_text() == "longer than before"
+
+
+@pytest.mark.parametrize("swapped", ["t/d", "t/d/f"])
+def test_a_link_that_takes_a_files_place_meanwhile_leads_nowhere(bench: Bench, swapped: str) -> None:
+    make(bench.folder / "outside", {"f": File("secret")})
+    bench.context({"t/d/f": File("x")})
+    root = open_context(bench.folder / "context", None).root
+    for folder in ("t", "t/d"):
+        root.entries(folder)
+    place = bench.folder / "context" / swapped
+    place.rename(bench.folder / "moved")
+    place.symlink_to(bench.folder / "outside" / ("f" if swapped.endswith("f") else ""))
+    with pytest.raises(ContextError) as error:
+        copy(step("t", to="/"), root, bench.root, scratch=bench.scratch)
+    why = "Too many levels of symbolic links" if swapped.endswith("f") else "Not a directory"
+    assert error.value.message == f'"/{swapped}" in the build context cannot be read: {why}'
+    assert (error.value.code, error.value.where) == ("unreadable-source", HERE)
+    assert error.value.hint == "mend its permissions, or exclude it in .dockerignore"
 
 
 def test_names_without_meaning_as_text_are_copied(bench: Bench) -> None:

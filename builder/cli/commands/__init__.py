@@ -49,6 +49,7 @@ COMMANDS = {
         "Build an image from a Dockerfile",
         ("image build", "builder build", "buildx build"),
     ),
+    "pull": Entry("builder.cli.commands.pull", "Get images from registries", ("image pull",)),
     "images": Entry("builder.cli.commands.images", "List images", ("ls", "image ls", "image list")),
     "tag": Entry("builder.cli.commands.tag", "Give an image a further name", ("image tag",)),
     "rmi": Entry("builder.cli.commands.rmi", "Remove images", ("rm", "image rm", "image remove")),

@@ -1,0 +1,117 @@
+"""An image from a registry into the store: all its documents, and all layers of one platform."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.engine.bases import DOCUMENT_LIMIT, Source
+from builder.engine.saving import check
+from builder.errors import ImageError
+from builder.events import Emit, Progress
+from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
+from builder.image.names import Digest, Platform, Reference
+
+if TYPE_CHECKING:
+    from builder.store.store import Store
+
+AT_ONCE = 3
+"""Layers that are downloaded at the same time, as Docker has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """What a pull brought.
+
+    top    what the name stands for;  chosen  the manifest of the platform
+    fresh  whether the name meant something else before, or a layer was missing
+    """
+
+    top: Descriptor
+    chosen: Descriptor
+    id: Digest
+    fresh: bool
+
+
+def pull(store: Store, reference: Reference, platform: Platform, environment: Mapping[str, str], emit: Emit) -> Pulled:
+    """Get the image that *reference* names in its registry, and give it that name here.
+
+    raises   RegistryError; ImageError ``no-such-platform``, ``invalid-image``, ``unsupported-media-type``
+    """
+    # HTTP is for those alone who talk to a registry.
+    from builder.registry.client import Registry
+
+    top, source = Registry(environment).resolve(reference)
+    chosen = _choose(store, source, reference, top, platform)
+    manifest = Manifest.read(_document(store, source, chosen), chosen.media_type)
+    _document(store, source, manifest.config)
+    check(store, manifest)
+    layers = {layer.digest: layer for layer in manifest.layers}
+    missing = [layer for layer in layers.values() if not store.blobs.touch(layer.digest)]
+    known = store.images.resolve(reference)
+    _fetch(store, source, missing, emit)
+    store.images.tag(reference, Descriptor(media_type=top.media_type, digest=top.digest, size=top.size))
+    fresh = bool(missing) or known is None or known.digest != top.digest
+    return Pulled(top=top, chosen=chosen, id=manifest.config.digest, fresh=fresh)
+
+
+def _choose(store: Store, source: Source, reference: Reference, top: Descriptor, platform: Platform) -> Descriptor:
+    if top.media_type not in INDEX_TYPES:
+        return top
+    index = Index.read(_document(store, source, top), top.media_type)
+    chosen = index.select(platform)
+    if chosen is None:
+        there = ", ".join(str(item.platform) for item in index.manifests if item.platform)
+        raise ImageError(
+            f"{reference.familiar} has no image for {platform}",
+            code="no-such-platform",
+            hint=f"it has: {there}" if there else None,
+        )
+    return chosen
+
+
+def _document(store: Store, source: Source, descriptor: Descriptor) -> bytes:
+    if store.blobs.touch(descriptor.digest):
+        return store.blobs.read(descriptor.digest, DOCUMENT_LIMIT)
+    data = source.read(descriptor)
+    store.blobs.write(data)
+    return data
+
+
+def _fetch(store: Store, source: Source, layers: list[Descriptor], emit: Emit) -> None:
+    """Download *layers*, several at once; the first failure ends it."""
+    lock = threading.Lock()
+    stop = threading.Event()
+
+    def tell(layer: Descriptor, done: int, *, finished: bool = False) -> None:
+        with lock:
+            label = layer.digest.hex[:12]
+            emit(Progress(f"pull {layer.digest}", "pull", label, done, layer.size, finished))
+
+    def fetch(layer: Descriptor) -> None:
+        done = 0
+        tell(layer, 0)
+        with source.open(layer) as stream, store.blobs.writer(layer.digest, layer.size) as out:
+            while not stop.is_set() and (data := stream.read(1 << 20)):
+                out.write(data)
+                done += len(data)
+                tell(layer, done)
+            if not stop.is_set():
+                out.commit()
+        tell(layer, done, finished=True)
+
+    if not layers:
+        return
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as pool:
+        jobs = [pool.submit(fetch, layer) for layer in layers]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            stop.set()
+            for job in jobs:
+                job.cancel()
+            raise
