@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from builder.engine.deliver import deliver, needs
+from builder.engine.inputs import Inputs
 from builder.engine.opening import open_world
 from builder.engine.planning import make_plan
 from builder.engine.request import BuildRequest, Built, Output, Secret, SshAgent
@@ -40,12 +41,13 @@ def build(request: BuildRequest, emit: Emit = silent) -> Built | None:
 def _solve(plans: list[Plan], request: BuildRequest, world: World) -> list[Solution]:
     """Where each plan's target ends: from the cache alone if that is enough, else performed behind the gate."""
     wanted = needs(request.outputs)
+    inputs = Inputs(world)
     if not wanted.roots:
         try:
-            return look_up(plans, world, packed=wanted.blobs)
+            return look_up(plans, world, inputs, packed=wanted.blobs)
         except Missed:
             pass
     # Imported only here: a build that finds everything in the cache needs neither sandbox nor snapshots.
     from builder.engine.inside import perform_behind_the_gate
 
-    return perform_behind_the_gate(plans, wanted, request, world)
+    return perform_behind_the_gate(plans, wanted, request, world, inputs)

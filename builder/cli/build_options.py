@@ -16,7 +16,7 @@ _LIMITS_HINT = "limit pybuild itself, for instance with systemd-run or the conta
 
 
 def _refused(name: str, why: str, hint: str | None = None, *, kind: str = "value", short: str = "") -> Option:
-    listed = name in ("load", "cache-from", "cache-to", "check")
+    listed = name in ("load", "cache-from", "cache-to")
     return Option(name=name, kind=kind, short=short, refused=why, refused_hint=hint, hidden=not listed)
 
 
@@ -129,13 +129,19 @@ OPTIONS = (
         group=_HOW,
         summary="How users and groups of the image are mapped to this machine's",
     ),
+    Option(name="check", kind="flag", group=_HOW, summary="Build nothing, and say what is odd about the Dockerfile"),
+    Option(
+        name="call",
+        metavar="METHOD[,format=FORMAT]",
+        group=_HOW,
+        summary="Build nothing, and print: check (text, json, sarif, github), outline or targets (text, json)",
+    ),
     Option(name="progress", metavar="KIND", choices=MODES, group=_HOW, summary="How progress is shown"),
     Option(name="quiet", short="q", kind="flag", group=_HOW, summary="Show nothing but the image's id"),
     # What these say is true anyway: there is no attestation, and no container is left.
     Option(name="attest", kind="list", hidden=True),
     Option(name="sbom", kind="list", hidden=True),
     Option(name="provenance", kind="list", hidden=True),
-    Option(name="call", choices=("build",), hidden=True),
     Option(name="rm", kind="flag", hidden=True),
     Option(name="force-rm", kind="flag", hidden=True),
     _refused(
@@ -146,7 +152,6 @@ OPTIONS = (
     ),
     _refused("cache-from", "no cache is read from elsewhere", "the store is the cache: keep it with --root FOLDER"),
     _refused("cache-to", "no cache is written elsewhere", "the store is the cache: keep it with --root FOLDER"),
-    _refused("check", "Dockerfiles are checked while they are built only", kind="flag"),
     _refused("print", "it is buildx's old name of --call"),
     _refused("policy", "there are no policies"),
     _refused("builder", "there are no builder instances, only this process"),

@@ -77,7 +77,7 @@ class Plain(Display):
             self._end(step, "CANCELED")
         self.running.clear()
         lines = summary(self, self.style)
-        self.exports, self.end = [], None
+        self.exports, self.findings, self.end = [], [], None
         if lines:
             self._remark(*lines)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from builder.cli.diagnostics import Style, draw
+from builder.cli.diagnostics import Style, draw, shown
 from builder.cli.environment import wants_colours
 from builder.cli.lines import Log
 from builder.cli.streams import Stream
@@ -20,6 +20,7 @@ from builder.events import (
     BuildFinished,
     Event,
     Exported,
+    LintWarning,
     Note,
     PlanReady,
     Progress,
@@ -55,7 +56,12 @@ class Transfer:
 
 
 class Display:
-    """Draws nothing; remembers what a failure is explained with."""
+    """Draws nothing; remembers what a failure is explained with.
+
+    details   whether warnings show all that is known of them
+    """
+
+    details = False
 
     def __init__(self, out: Stream, style: Style, clock: Clock = time.monotonic) -> None:
         self.out = out
@@ -67,6 +73,7 @@ class Display:
         self.running: dict[int, Running] = {}
         self.transfers: dict[str, Transfer] = {}
         self.exports: list[Exported] = []
+        self.findings: list[LintWarning] = []
         self.end: BuildFinished | None = None
         self.failure: Running | None = None
 
@@ -96,6 +103,9 @@ class Display:
                 self._progress(event)
             case Note():
                 self.noted(event)
+            case LintWarning():
+                if event not in self.findings:  # each platform's plan has them
+                    self.findings.append(event)
             case PlanReady(total=total):
                 self.total = total
             case Exported():
@@ -169,11 +179,25 @@ def note_text(note: Note, style: Style) -> str:
 
 def summary(display: Display, style: Style) -> list[str]:
     """The last lines of a build that succeeded: its time, and what was written where."""
-    lines = []
+    lines = _findings(display, style)
     if end := display.end:
         cached = f", {end.cached} of {end.total} steps cached" if end.total else ""
         lines.append(style.bold(f"built in {end.seconds:.1f}s{cached}"))
     return lines + [exported(event) for event in display.exports]
+
+
+def _findings(display: Display, style: Style) -> list[str]:
+    """What the lint rules found, as buildx has it below all else; where each stands, and why, with ``--debug``."""
+    if not display.findings:
+        return []
+    count = "1 warning" if len(display.findings) == 1 else f"{len(display.findings)} warnings"
+    lines = [style.yellow(f"{count} found" + (":" if display.details else " (--debug or --check tell more):"))]
+    for found in display.findings:
+        lines.append(harmless(f" - {found.rule}: {found.text} (line {found.line})"))
+        if display.details:
+            lines += [f"More info: {found.link}"] if found.link else []
+            lines += [*(shown(line) for line in found.where.splitlines()), ""]
+    return lines
 
 
 def exported(event: Exported) -> str:

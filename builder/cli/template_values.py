@@ -56,7 +56,6 @@ class Scope:
             return outermost.dot
         raise bad(self.text, f"undefined variable {name}")
 
-
     def set(self, name: str, value: Any, *, anew: bool) -> None:
         """Set a variable: here, or where it was made."""
         scope: Scope | None = self

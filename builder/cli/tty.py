@@ -65,7 +65,7 @@ class Terminal(Display):
             self.running.clear()
             self.transfers.clear()
             self._above += summary(self, self.style)
-            self.exports, self.end = [], None
+            self.exports, self.findings, self.end = [], [], None
             self.redraw()
 
     def redraw(self) -> None:

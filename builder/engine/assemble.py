@@ -21,7 +21,7 @@ from builder.image.documents import (
 from builder.image.names import Digest
 
 if TYPE_CHECKING:
-    from builder.engine.solve import Position
+    from builder.engine.position import Position
     from builder.engine.world import World
     from builder.plan.steps import Plan
 

@@ -41,7 +41,6 @@ class Key:
         """The digest of the identities."""
         return _frame(self.inputs)
 
-
     @property
     def content(self) -> Digest:
         """What a step that only copies makes, told without reading it: its instruction and its inputs decide."""

@@ -13,24 +13,25 @@ from builder.events import Note
 from builder.plan.steps import BindMount, CacheMount, CopyStep, GitTree, RemoteFile, ScratchInput, WorkdirStep
 
 if TYPE_CHECKING:
-    from builder.engine.perform import Performer
-    from builder.engine.solve import Solver
+    from builder.engine.inputs import Inputs
+    from builder.engine.position import Walk
+    from builder.engine.workshop import Workshop
     from builder.snapshot.contract import Draft
 
 
-def perform_copy(step: CopyStep, draft: Draft, performer: Performer, solver: Solver) -> None:
+def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, inputs: Inputs) -> None:
     """Copy what the step names into *draft*."""
-    world = performer.world
+    world = workshop.world
     remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
     with ExitStack() as stack:
-        source = stack.enter_context(performer.source(step.input, solver)) if step.sources else None
+        source = stack.enter_context(workshop.source(step.input, walk)) if step.sources else None
         # --link copies into nothing, and what is there below never matters (Dockerfile reference, "COPY --link").
-        root = draft.tree if is_independent(step) else stack.enter_context(performer.inside.snapshotter.view(draft))
+        root = draft.tree if is_independent(step) else stack.enter_context(workshop.snapshotter.view(draft))
         copied = copy(
             step,
             source,
             root,
-            fetched={item: performer.inputs.fetched(item) for item in remote},
+            fetched={item: inputs.fetched(item) for item in remote},
             scratch=draft.folder,
             fresh=draft.parent is None,
             note=lambda text: world.emit(Note("info", text, step.where.describe())),
@@ -39,10 +40,10 @@ def perform_copy(step: CopyStep, draft: Draft, performer: Performer, solver: Sol
         world.emit(Note("warning", f"{name} changed while it was copied", step.where.describe()))
 
 
-def perform_workdir(step: WorkdirStep, draft: Draft, performer: Performer) -> None:
+def perform_workdir(step: WorkdirStep, draft: Draft, workshop: Workshop) -> None:
     """Make the step's folder in *draft*, with its parents."""
-    with performer.inside.snapshotter.view(draft) as root:
-        make_workdir(step, root, fresh=draft.parent is None, epoch=performer.world.settings.epoch)
+    with workshop.snapshotter.view(draft) as root:
+        make_workdir(step, root, fresh=draft.parent is None, epoch=workshop.world.settings.epoch)
 
 
 def copy_folder(source: Path, target: Path, mount: BindMount | CacheMount) -> None:

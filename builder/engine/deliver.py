@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from builder.engine.assemble import Assembled, assemble, layers_of
 from builder.engine.recompress import Packing, recompress
 from builder.engine.request import BuildRequest, Built, Output
-from builder.errors import HostError
 from builder.events import Exported, Progress
 from builder.image.documents import OCI_INDEX, Descriptor, Index
 from builder.image.names import Reference
@@ -63,7 +62,7 @@ def deliver(plans: Sequence[Plan], solutions: Sequence[Solution], request: Build
         descriptor = _top(images, world)
         own = names or _named(output)
         _keep(own, descriptor, world)
-        _write(output, descriptor, own, images, world)
+        _write(output, descriptor, own, images, solutions, world)
         if built is None:
             built = _built(images, descriptor, own)
     if built is not None:
@@ -91,14 +90,19 @@ def _keep(names: Sequence[Reference], descriptor: Descriptor, world: World) -> N
 
 
 def _write(
-    output: Output, descriptor: Descriptor, names: tuple[Reference, ...], images: Sequence[Assembled], world: World
+    output: Output,
+    descriptor: Descriptor,
+    names: tuple[Reference, ...],
+    images: Sequence[Assembled],
+    solutions: Sequence[Solution],
+    world: World,
 ) -> None:
     if output.kind == "registry":
-        raise HostError(
-            "pushing is not supported by this version",
-            code="unsupported-output",
-            hint="write type=oci and push it with: skopeo copy oci-archive:FILE docker://NAME",
-        )
+        # HTTP is imported by those who push.
+        from builder.engine.pushing import push_names
+
+        push_names(descriptor, names, _size(images), solutions, world)
+        return
     if output.kind == "image":
         world.emit(Exported("image", "", 0, tuple(name.familiar for name in names), descriptor.digest))
         return

@@ -20,7 +20,6 @@ from builder.plan.steps import (
     ContextInput,
     CopyStep,
     GitTree,
-    Input,
     RemoteFile,
     RunStep,
     ScratchInput,
@@ -28,8 +27,8 @@ from builder.plan.steps import (
 
 if TYPE_CHECKING:
     from builder.engine.fetch import Fetched
-    from builder.engine.perform import Performer
-    from builder.engine.solve import Solver
+    from builder.engine.position import Walk
+    from builder.engine.workshop import Workshop
     from builder.engine.world import World
 
 
@@ -42,23 +41,23 @@ class Inputs:
         self._fetched: dict[RemoteFile | GitTree, Fetched] = {}
         self._lock = threading.Lock()
 
-    def identities(self, step: AnyStep, solver: Solver) -> tuple[str, ...]:
+    def identities(self, step: AnyStep, walk: Walk) -> tuple[str, ...]:
         """The identity of each input of *step*, in its own order; the parent's is not among them."""
         match step:
             case CopyStep():
-                own = (self._files(step, solver),) if step.sources else ()
+                own = (self._files(step, walk),) if step.sources else ()
                 remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
                 return own + tuple(self.fetched(source).identity for source in remote)
             case RunStep():
                 return tuple(
-                    self._files(mount_step(mount), solver)
+                    self._files(mount_step(mount), walk)
                     for mount in step.mounts
                     if isinstance(mount, (BindMount, CacheMount)) and mount.input is not None
                 )
             case _:
                 return ()
 
-    def _files(self, step: CopyStep, solver: Solver) -> str:
+    def _files(self, step: CopyStep, walk: Walk) -> str:
         if isinstance(step.input, ContextInput):
             return f"files:{selection_digest(self._world.context(step.input.name).root, step)}"
         if isinstance(step.input, ScratchInput):
@@ -66,11 +65,7 @@ class Inputs:
         selection = Digest.of(repr((step.sources, step.excludes, step.parents)).encode("utf-8", "surrogatepass")).hex
         with self._lock:
             self._selections[selection] = step
-        return f"part:{solver.position_of(step.input).snapshot}:{selection}"
-
-    def root_name(self, of: Input, solver: Solver) -> str:
-        """What tells one input's root from another's."""
-        return f"context:{of.name}" if isinstance(of, ContextInput) else f"root:{solver.position_of(of).snapshot}"
+        return f"part:{walk.position_of(step.input).snapshot}:{selection}"
 
     def fetched(self, source: RemoteFile | GitTree) -> Fetched:
         """The downloaded file or tree; once in a build."""
@@ -81,17 +76,17 @@ class Inputs:
                 self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings)
             return self._fetched[source]
 
-    def content(self, identity: str, performer: Performer) -> Digest | None:
+    def content(self, identity: str, workshop: Workshop) -> Digest | None:
         """The content digest behind a ``root:`` or ``part:`` identity; None for others, or if the tree is gone."""
         kind, _, rest = identity.partition(":")
         if kind == "root":
-            return performer.content(rest) if rest else None
+            return workshop.content(rest) if rest else None
         if kind == "part":
             snapshot, _, selection = rest.partition(":")
-            return self._part(snapshot, selection, performer)
+            return self._part(snapshot, selection, workshop)
         return None
 
-    def _part(self, snapshot: str, selection: str, performer: Performer) -> Digest | None:
+    def _part(self, snapshot: str, selection: str, workshop: Workshop) -> Digest | None:
         step = self._selections.get(selection)
         if step is None or not snapshot:
             return None
@@ -100,10 +95,10 @@ class Inputs:
         known = records.find(*names)
         if known is not None:
             return Digest(known["content"])
-        found = performer.inside.snapshotter.get(snapshot)
+        found = workshop.snapshotter.get(snapshot)
         if found is None:
             return None
-        with performer.inside.snapshotter.view(found) as root:
+        with workshop.snapshotter.view(found) as root:
             digest = selection_digest(TreeRoot(root), step)
         records.put(*names, {"content": digest})
         return digest

@@ -9,6 +9,7 @@ from builder.engine.inputs import Inputs
 from builder.engine.perform import Performer
 from builder.engine.rootfs import write_roots
 from builder.engine.solve import Solution, Solver
+from builder.engine.workshop import Workshop
 from builder.engine.world import Inside, World
 from builder.events import Event, Note
 from builder.sandbox.gate import Identity, call, identity
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from builder.plan.steps import Plan
 
 
-def perform_behind_the_gate(plans: list[Plan], wanted: Needs, request: BuildRequest, world: World) -> list[Solution]:
+def perform_behind_the_gate(
+    plans: list[Plan], wanted: Needs, request: BuildRequest, world: World, inputs: Inputs
+) -> list[Solution]:
     """Perform what is needed for *plans*, one after the other, in a namespace of our own.
 
     wanted   root file systems among the outputs are written inside, where their owners can be told
@@ -29,13 +32,15 @@ def perform_behind_the_gate(plans: list[Plan], wanted: Needs, request: BuildRequ
     """
     who = identity(request.userns)
     return call(
-        lambda send: _perform(plans, wanted, request, replace(world, emit=send), who),
+        lambda send: _perform(plans, wanted, request, replace(world, emit=send), inputs, who),
         identity=who,
         on_message=lambda message: world.emit(cast(Event, message)),
     )
 
 
-def _perform(plans: list[Plan], wanted: Needs, request: BuildRequest, world: World, who: Identity) -> list[Solution]:
+def _perform(
+    plans: list[Plan], wanted: Needs, request: BuildRequest, world: World, inputs: Inputs, who: Identity
+) -> list[Solution]:
     with Runner() as runner:
         world.bases.use(world.emit)
         snapshotter = choose(world.store.root, who.key, request.isolation)
@@ -46,12 +51,12 @@ def _perform(plans: list[Plan], wanted: Needs, request: BuildRequest, world: Wor
         inside = Inside(snapshotter=snapshotter, runner=runner, key=who.key, mounts=mounts)
         solutions = []
         for plan in plans:
-            inputs = Inputs(world)
-            performer = Performer(world, inside, inputs)
+            workshop = Workshop(world, inside)
+            performer = Performer(workshop, inputs)
             try:
                 solution = Solver(plan, world, inputs, performer).solve()
                 if wanted.roots:
-                    with performer.root(solution.target) as root:
+                    with workshop.root(solution.target) as root:
                         write_roots(wanted.roots, root, plan.platform if len(plans) > 1 else None, world)
                 if wanted.blobs:
                     performer.finish(solution.target)

@@ -17,6 +17,7 @@ from builder.plan.steps import (
     BindMount,
     CacheMount,
     ContextInput,
+    Input,
     RunStep,
     ScratchInput,
     SecretMount,
@@ -26,8 +27,8 @@ from builder.plan.steps import (
 from builder.sandbox.command import Extra
 
 if TYPE_CHECKING:
-    from builder.engine.perform import Performer
-    from builder.engine.solve import Solver
+    from builder.engine.position import Walk
+    from builder.engine.workshop import Workshop
     from builder.engine.world import Settings
 
 SECRET_LIMIT = 500 << 10
@@ -35,7 +36,7 @@ SECRET_LIMIT = 500 << 10
 
 
 def mounted(
-    step: RunStep, performer: Performer, solver: Solver, stack: ExitStack
+    step: RunStep, workshop: Workshop, walk: Walk, stack: ExitStack
 ) -> tuple[tuple[Extra, ...], tuple[str, ...]]:
     """The mounts of *step* as the sandbox takes them, and the environment that secrets add.
 
@@ -47,13 +48,13 @@ def mounted(
     for mount in step.mounts:
         match mount:
             case BindMount():
-                extras.append(_bind(mount, performer, solver, stack))
+                extras.append(_bind(mount, workshop, walk, stack))
             case CacheMount():
-                extras.append(_cache(mount, performer, solver, stack))
+                extras.append(_cache(mount, workshop, walk, stack))
             case TmpfsMount():
                 extras.append(Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777))
             case SecretMount():
-                value = _secret(mount, performer.world.settings)
+                value = _secret(mount, workshop.world.settings)
                 if value is None:
                     continue
                 if mount.env:
@@ -61,7 +62,7 @@ def mounted(
                 if mount.target is not None:
                     extras.append(_secret_file(mount, mount.target, value))
             case SshMount():
-                socket = _agent(mount, performer.world.settings)
+                socket = _agent(mount, workshop.world.settings)
                 if socket is None:
                     continue
                 target = mount.target or f"/run/buildkit/ssh_agent.{agents}"
@@ -74,23 +75,21 @@ def mounted(
     return tuple(extras), tuple(env)
 
 
-def _bind(mount: BindMount, performer: Performer, solver: Solver, stack: ExitStack) -> Extra:
-    source = _source(mount, performer, solver, stack, writable=mount.writable)
+def _bind(mount: BindMount, workshop: Workshop, walk: Walk, stack: ExitStack) -> Extra:
+    source = _source(mount, workshop, walk, stack, writable=mount.writable)
     return Extra(target=mount.target, kind="bind", source=source, read_only=not mount.writable)
 
 
-def _source(
-    mount: BindMount | CacheMount, performer: Performer, solver: Solver, stack: ExitStack, *, writable: bool
-) -> Path:
+def _source(mount: BindMount | CacheMount, workshop: Workshop, walk: Walk, stack: ExitStack, *, writable: bool) -> Path:
     """The file or folder that *mount* shows, as a path of our own; writes to it reach nobody."""
     assert mount.input is not None
     # A context is filtered by its ignore file, and its owners are not the image's: the command sees a copy of it.
-    position = solver.brought(mount) if isinstance(mount.input, ContextInput) else solver.position_of(mount.input)
+    position = walk.brought(mount) if isinstance(mount.input, ContextInput) else walk.position_of(mount.input)
     if writable:
-        draft = stack.enter_context(performer.throwaway(position))
-        root = stack.enter_context(performer.inside.snapshotter.view(draft))
+        draft = stack.enter_context(workshop.throwaway(position))
+        root = stack.enter_context(workshop.inside.snapshotter.view(draft))
     else:
-        root = stack.enter_context(performer.root(position))
+        root = stack.enter_context(workshop.root(position))
     found = beneath(root, mount.source)
     if found is None:
         path = "/" + mount.source.strip("/")
@@ -98,10 +97,10 @@ def _source(
     return found
 
 
-def _cache(mount: CacheMount, performer: Performer, solver: Solver, stack: ExitStack) -> Extra:
-    seed = "" if mount.input is None else performer.inputs.root_name(mount.input, solver)
+def _cache(mount: CacheMount, workshop: Workshop, walk: Walk, stack: ExitStack) -> Extra:
+    seed = "" if mount.input is None else _name(mount.input, walk)
     name = Digest.of(f"{len(mount.id)}:{mount.id}{seed}:{mount.source if seed else ''}".encode()).hex[:32]
-    folder = performer.inside.mounts / name
+    folder = workshop.inside.mounts / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "id").write_text(mount.id)
     held = _hold(folder, mount, stack)
@@ -115,9 +114,14 @@ def _cache(mount: CacheMount, performer: Performer, solver: Solver, stack: ExitS
             os.chmod(fresh, mount.mode)
             os.chown(fresh, mount.uid, mount.gid)
         else:
-            copy_folder(_source(mount, performer, solver, stack, writable=False), fresh, mount)
+            copy_folder(_source(mount, workshop, walk, stack, writable=False), fresh, mount)
         os.rename(fresh, tree)
     return Extra(target=mount.target, kind="bind", source=tree, read_only=mount.read_only)
+
+
+def _name(of: Input, walk: Walk) -> str:
+    """What tells one seed from another."""
+    return f"context:{of.name}" if isinstance(of, ContextInput) else f"root:{walk.position_of(of).snapshot}"
 
 
 def _hold(folder: Path, mount: CacheMount, stack: ExitStack) -> Path:

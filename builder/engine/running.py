@@ -14,21 +14,21 @@ from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.stubs import clean_stubs
 
 if TYPE_CHECKING:
-    from builder.engine.perform import Performer
-    from builder.engine.solve import Solver
+    from builder.engine.position import Walk
+    from builder.engine.workshop import Workshop
     from builder.snapshot.contract import Draft
 
 
-def perform_run(step: RunStep, draft: Draft, performer: Performer, solver: Solver) -> None:
+def perform_run(step: RunStep, draft: Draft, workshop: Workshop, walk: Walk) -> None:
     """Run the step's command.
 
     raises   CommandFailed when it ends with anything but 0
     """
-    world, inside = performer.world, performer.inside
+    world, inside = workshop.world, workshop.inside
     _allowed(step, world.settings.allow)
     root = draft.folder / "root"
     with ExitStack() as stack:
-        extras, env = mounted(step, performer, solver, stack)
+        extras, env = mounted(step, workshop, walk, stack)
         command = Command(
             root=inside.snapshotter.mounts(draft, root),
             root_path=root,

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, assert_never
 from builder.engine.cache import Cache, Key
 from builder.engine.inputs import Inputs, mount_step
 from builder.engine.packed import find_packed
+from builder.engine.position import EMPTY, Position
 from builder.errors import BuilderError, ContextError
 from builder.events import Event, StepCached, StepFailed, StepFinished, StepStarted
 from builder.plan.cachekey import step_digest
 from builder.plan.steps import (
     AnyStep,
-    BaseKey,
     BindMount,
     CacheMount,
     ImageInput,
@@ -35,29 +35,6 @@ from builder.plan.steps import (
 if TYPE_CHECKING:
     from builder.engine.perform import Performer
     from builder.engine.world import World
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a stage stands: the base that it began with (None: an empty root), and the snapshots its steps made."""
-
-    base: BaseKey | None
-    root: tuple[str, ...]
-    made: tuple[str, ...] = ()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """All snapshots, lowest first."""
-        return self.root + self.made
-
-    @property
-    def snapshot(self) -> str:
-        """The topmost snapshot's id; "" for an empty root."""
-        return self.layers[-1] if self.layers else ""
-
-    def then(self, snapshot: str) -> Position:
-        """One step further."""
-        return Position(self.base, self.root, (*self.made, snapshot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +59,7 @@ class Solver:
         self._plan = plan
         self._world = world
         self._inputs = inputs
-        self._cache = Cache(world.store, performer.holds if performer else None)
+        self._cache = Cache(world.store, performer.workshop.holds if performer else None)
         self._performer = performer
         self._ends: list[Future[Position]] = [Future() for _ in plan.stages]
         self._cached = 0
@@ -135,7 +112,7 @@ class Solver:
         """Where *root* stands; waits for a stage that is still being walked."""
         match root:
             case ScratchInput():
-                return Position(None, ())
+                return EMPTY
             case StageInput(index=index):
                 return self._ends[index].result()
             case ImageInput(base=base):
@@ -148,13 +125,12 @@ class Solver:
         assert self._performer is not None
         step = mount_step(mount)
         digest, parts = step_digest(step, platform=self._plan.platform)
-        empty = Position(None, ())
         key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
         snapshot = self._cache.find(key)
         if snapshot is None:
-            snapshot = self._performer.perform(step, empty, self, content=key.content, wanted=False)
+            snapshot = self._performer.perform(step, EMPTY, self, content=key.content, wanted=False)
             self._cache.record(key, snapshot)
-        return empty.then(snapshot)
+        return EMPTY.then(snapshot)
 
     def _take(self, stage: Stage, step: AnyStep, position: Position) -> str:
         """The snapshot after *step*."""
@@ -163,7 +139,7 @@ class Solver:
         if not self._world.settings.no_cache(stage.name):
             found = self._cache.find(key)
             if found is None and self._performer is not None:
-                found = self._cache.find_equal(key, partial(self._inputs.content, performer=self._performer))
+                found = self._cache.find_equal(key, partial(self._inputs.content, workshop=self._performer.workshop))
             if found is not None:
                 self._cached += 1
                 self._world.emit(StepCached(step.number, stage.name, step.title, step.where.line))
@@ -199,7 +175,7 @@ class Stopped(Exception):
     """Another stage failed, and this one was left."""
 
 
-def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
+def look_up(plans: list[Plan], world: World, inputs: Inputs, *, packed: bool) -> list[Solution]:
     """Where each plan's target ends, if everything is in the cache; executes nothing and enters no namespace.
 
     packed   whether the layers must be in the store as blobs
@@ -208,7 +184,7 @@ def look_up(plans: list[Plan], world: World, *, packed: bool) -> list[Solution]:
     events: list[Event] = []
     silent = replace(world, emit=events.append)
     try:
-        solutions = [Solver(plan, silent, Inputs(silent)).solve() for plan in plans]
+        solutions = [Solver(plan, silent, inputs).solve() for plan in plans]
     except ContextError as error:
         # A file of mode 0 is closed to its owner, but not to the root of a namespace that the owner is mapped in.
         if error.code == "unreadable-source":

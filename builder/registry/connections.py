@@ -1,4 +1,4 @@
-"""Connections that are kept open, each with its host's certificates and through the proxy that the environment names."""
+"""Connections that are kept open, each with its host's certificates, through the proxy that the environment names."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -47,9 +48,10 @@ def for_each(items: Iterable[_T], function: Callable[[_T, threading.Event], None
                 thread.join(0.5)  # an interrupt gets in between
     finally:
         stop.set()
+        deadline = time.monotonic() + JOIN_SECONDS
         for thread in threads:
             if thread.ident is not None:
-                thread.join(JOIN_SECONDS)
+                thread.join(max(deadline - time.monotonic(), 0))
     for error in errors:
         if not isinstance(error, Stopped):
             raise error

@@ -27,7 +27,7 @@ JOBS = 4
 """Blobs that are sent at once."""
 
 Report = Callable[[Descriptor, int, bool], None]
-"""Gets a blob, how many of its bytes are on their way, and whether the registry has it all; from one thread at a time."""
+"""Gets a blob, how many of its bytes were sent, and whether the registry has it all; from one thread at a time."""
 
 
 def unreported(descriptor: Descriptor, done: int, finished: bool) -> None:
@@ -150,7 +150,7 @@ class _Pushing:
         return self._endpoint.host, self._endpoint.repository, descriptor.digest
 
     def _sources(self, digest: Digest) -> list[str]:
-        """Other repositories of the same registry that have the blob: what we pushed ourselves, and what we are told."""
+        """Other repositories of the same registry that have the blob: those we pushed to, and those we are told."""
         host, repository = self._endpoint.host, self._endpoint.repository
         found = [place for at, place, known in tuple(self._registry.pushed) if at == host and known == digest]
         for reference in self._mount_from(digest):

@@ -1,6 +1,7 @@
 """One blob on its way to a registry.
 
-source   OCI distribution-spec v1.1, "Pushing blobs", "Mounting a blob from another repository", "Pushing a blob in chunks"
+source   OCI distribution-spec v1.1, "Pushing blobs", "Pushing a blob in chunks", "Mounting a blob from another
+         repository"
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.cli.build_options import OPTIONS
+from builder.cli.calling import answer, call_of
 from builder.cli.commands import Command
 from builder.cli.diagnostics import of_system, trace
 from builder.cli.environment import Surroundings
@@ -19,11 +20,18 @@ def run(parsed: Parsed, world: Surroundings) -> int:
     """
     mode = mode_of(parsed.value("progress"), parsed.flag("quiet"), world.stderr, world.environ)
     check_attestations(parsed)
+    call = call_of(parsed)
     request, notes = compile_request(parsed, world)
     screen = display(mode, world.stderr, world.environ)
+    screen.details = parsed.flag("debug")
     try:
         for note in notes:
             screen.emit(note)
+        if call is not None:
+            code, mistake = answer(call, request, world, screen.emit)
+            if mistake is not None:
+                screen.fail(mistake)
+            return code
         # All the rest of the program: not needed to say what is wrong with a command line.
         from builder.build import build
 
@@ -65,6 +73,8 @@ COMMAND = Command(
         "pybuild --secret id=token,env=TOKEN .                 # for RUN --mount=type=secret,id=token",
         "pybuild --platform linux/amd64,linux/arm64 -o type=oci,dest=app.tar .",
         "pybuild - < Dockerfile                                # no context",
+        "pybuild --check .                                     # what is odd about the Dockerfile; builds nothing",
+        "pybuild --call=check,format=github .                  # the same as annotations of a GitHub workflow",
     ),
     arguments=(1, 1),
     run=run,

@@ -1,0 +1,112 @@
+"""Roots behind the gate: unpacked when first needed, seen, written to, thrown away, and told apart by content."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.engine.position import Position, Walk
+from builder.engine.source import SourceRoot, TreeRoot
+from builder.engine.world import Inside, World
+from builder.errors import InternalError
+from builder.image.names import Digest
+from builder.layer.content import content_digest
+from builder.plan.steps import ContextInput, Input
+from builder.snapshot.contract import Draft, Snapshot
+
+
+class Workshop:
+    """The world and what is behind the gate, for the steps of one build. Used by several threads at once."""
+
+    def __init__(self, world: World, inside: Inside) -> None:
+        self.world = world
+        self.inside = inside
+        self.snapshotter = inside.snapshotter
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def holds(self, snapshot: str) -> bool:
+        """Whether the snapshot's tree, and all it stands on, is here."""
+        return self.snapshotter.get(snapshot) is not None and self.world.store.layers.get(snapshot) is not None
+
+    @contextmanager
+    def draft(self, parent: Snapshot | None) -> Iterator[Draft]:
+        """A draft that is discarded if it isn't committed."""
+        snapshotter = self.snapshotter
+        draft = snapshotter.prepare(parent)
+        try:
+            yield draft
+        except BaseException:
+            snapshotter.discard(draft)
+            raise
+
+    def snapshot(self, position: Position) -> Snapshot | None:
+        """The snapshot where a stage stands, its base unpacked first if it isn't yet; None for an empty root."""
+        if not position.layers:
+            return None
+        snapshotter = self.snapshotter
+        if position.base is not None:
+            with self._guard:
+                lock = self._locks.setdefault(position.root[-1], threading.Lock())
+            with lock:
+                if snapshotter.get(position.root[-1]) is None:
+                    snapshotter.unpack(self.world.bases.packed(position.base))
+        found = snapshotter.get(position.snapshot)
+        if found is None:
+            raise InternalError(f"no snapshot {position.snapshot}", code="missing-snapshot")
+        return found
+
+    @contextmanager
+    def root(self, position: Position) -> Iterator[Path]:
+        """The root where a stage stands, to be read from."""
+        snapshot = self.snapshot(position)
+        if snapshot is None:
+            with self.throwaway(position) as draft:
+                yield draft.tree
+        else:
+            with self.snapshotter.view(snapshot) as root:
+                yield root
+
+    @contextmanager
+    def throwaway(self, position: Position) -> Iterator[Draft]:
+        """A draft on the root where a stage stands, whose changes reach nobody."""
+        draft = self.snapshotter.prepare(self.snapshot(position))
+        try:
+            yield draft
+        finally:
+            self.snapshotter.discard(draft)
+
+    @contextmanager
+    def source(self, of: Input, walk: Walk) -> Iterator[SourceRoot]:
+        """Where a copy takes from."""
+        if isinstance(of, ContextInput):
+            yield self.world.context(of.name).root
+        else:
+            with self.root(walk.position_of(of)) as root:
+                yield TreeRoot(root)
+
+    def content(self, snapshot: str) -> Digest | None:
+        """What all layers up to *snapshot* hold, without history and times; None if a tree is gone."""
+        found = self.snapshotter.get(snapshot)
+        if found is None:
+            return None
+        whole = Digest.of(b"")
+        for name in found.layers:
+            own = self._layer_content(name)
+            if own is None:
+                return None
+            whole = Digest.of(f"{whole} {own}".encode())
+        return whole
+
+    def _layer_content(self, name: str) -> Digest | None:
+        info = self.world.store.layers.get(name)
+        if info is not None and info.content is not None:
+            return info.content
+        layer = self.snapshotter.get(name)
+        if layer is None:
+            return None
+        digest = content_digest(self.snapshotter.changes(layer), self.snapshotter.tree(layer))
+        self.world.store.layers.update(name, content=digest)
+        return digest
