@@ -59,7 +59,8 @@ def _run(words: list[str], world: Surroundings) -> int:
         _check_word(rest[0])
     name, count = found or ("build", 0)
     command = load(name)
-    parsed = parse(name, (*command.options, *common.OPTIONS), [*before, *rest[count:]])
+    words = [*before, *rest[count:]]
+    parsed = parse(name, (*command.options, *common.OPTIONS), words, interspersed=command.interspersed)
     if parsed.flag("help"):
         return load("help").run(Parsed(command="help", arguments=(name,)), world)
     least, most = command.arguments

@@ -67,9 +67,10 @@ class Parsed:
         return name in self.lists or name in self.flags
 
 
-def parse(command: str, options: Sequence[Option], words: Sequence[str]) -> Parsed:
+def parse(command: str, options: Sequence[Option], words: Sequence[str], *, interspersed: bool = True) -> Parsed:
     """*words* read by the table *options*; *command* is the command's name, for the hints.
 
+    interspersed  False: behind the first argument all are arguments
     raises   UsageError: unknown-flag, missing-value, invalid-value, unsupported-flag
     """
     reader = _Reader(command, options, words)
@@ -84,6 +85,9 @@ def parse(command: str, options: Sequence[Option], words: Sequence[str]) -> Pars
             reader.short(word)
         else:
             reader.arguments.append(word)
+            if not interspersed:
+                reader.arguments.extend(reversed(reader.rest))
+                break
     lists = {name: tuple(values) for name, values in reader.lists.items()}
     return Parsed(command=command, flags=reader.flags, lists=lists, arguments=tuple(reader.arguments))
 
@@ -108,7 +112,8 @@ class _Reader:
     def __init__(self, command: str, options: Sequence[Option], words: Sequence[str]) -> None:
         self.command = command
         self.by_name = {option.name: option for option in options}
-        self.by_short = {option.short: option for option in options if option.short}
+        # The first of a letter counts: a command's own options come before those of all commands.
+        self.by_short = {option.short: option for option in reversed(options) if option.short}
         self.rest = list(reversed(words))
         self.flags: dict[str, bool] = {}
         self.lists: dict[str, list[str]] = {}

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from builder.engine.streams import StoreSource, Tee, Unpacking
 from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.documents import (
@@ -26,6 +27,7 @@ from builder.image.documents import (
     compression_of,
 )
 from builder.image.names import Digest, Reference
+from builder.image.views import DOCUMENT_LIMIT
 from builder.plan.steps import Base, BaseKey
 
 if TYPE_CHECKING:
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 
 MOST_DOWNLOADS = 4
 """Layers downloaded at once; Docker takes three, and a registry's limits begin not far above."""
-
-DOCUMENT_LIMIT = 16 << 20
-"""Bytes of a manifest, index or configuration at the most; far above any that is real."""
 
 
 class Source(Protocol):
@@ -229,74 +228,6 @@ class Bases:
 
     def _tell(self, label: str, layer: Descriptor, done: int, *, finished: bool = False) -> None:
         self._emit(Progress(f"pull {layer.digest}", "pull", label, done, layer.size, finished))
-
-
-class Unpacking:
-    """Progress of one layer, in uncompressed bytes; their number is not known before the end."""
-
-    def __init__(
-        self, name: str, layer: Descriptor, stream: Callable[[], AbstractContextManager[BinaryIO]], emit: Emit
-    ) -> None:
-        self._task = f"unpack {layer.digest}"
-        self._label = f"{name} {layer.digest.hex[:12]}"
-        self._stream = stream
-        self._emit = emit
-        self._done = 0
-
-    @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
-        """The layer's stream; when it is left, the layer is unpacked."""
-        with self._stream() as stream:
-            yield stream
-        self._emit(Progress(self._task, "unpack", self._label, self._done, self._done, finished=True))
-
-    def report(self, count: int) -> None:
-        """*count* further bytes are unpacked."""
-        self._done += count
-        self._emit(Progress(self._task, "unpack", self._label, self._done, 0))
-
-
-class StoreSource:
-    """The store as a source."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def read(self, descriptor: Descriptor) -> bytes:
-        """A small blob; ImageError if the store does not have it."""
-        self._must(descriptor)
-        return self._store.blobs.read(descriptor.digest, DOCUMENT_LIMIT)
-
-    def open(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
-        """A blob as a stream; ImageError if the store does not have it."""
-        self._must(descriptor)
-        return self._store.blobs.open(descriptor.digest)
-
-    def _must(self, descriptor: Descriptor) -> None:
-        if not self._store.blobs.has(descriptor.digest):
-            raise ImageError(f"the store does not have {descriptor.digest}", code="missing-blob")
-
-
-class Tee:
-    """A stream whose bytes are also given to *copy* as they are read; *report* gets their running number."""
-
-    def __init__(self, stream: IO[bytes], copy: Callable[[bytes], object], report: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._copy = copy
-        self._report = report
-        self._done = 0
-        self._told = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Like any stream's."""
-        data = self._stream.read(size)
-        if data:
-            self._copy(data)
-            self._done += len(data)
-            if self._done - self._told >= 1 << 20:
-                self._told = self._done
-                self._report(self._done)
-        return data
 
 
 def is_folder(written: str) -> bool:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.engine.bases import DOCUMENT_LIMIT, Source
+from builder.engine.bases import Source
 from builder.engine.saving import check
 from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
 from builder.image.names import Digest, Platform, Reference
+from builder.image.views import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
     from builder.store.store import Store

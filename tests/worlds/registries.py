@@ -113,8 +113,14 @@ def make_token(folder: Path, access: list[dict[str, object]], seconds: int) -> s
     now = int(time.time())
     header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
     claims = {
-        **{"iss": "tests", "aud": "tests", "sub": USER, "jti": os.urandom(8).hex(), "access": access},
-        **{"nbf": now - 5, "iat": now, "exp": now + seconds},
+        "iss": "tests",
+        "aud": "tests",
+        "sub": USER,
+        "jti": os.urandom(8).hex(),
+        "access": access,
+        "nbf": now - 5,
+        "iat": now,
+        "exp": now + seconds,
     }
     text = ".".join(_base64(json.dumps(part).encode()) for part in (header, claims))
     key = str(folder / "tokens.key")

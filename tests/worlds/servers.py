@@ -1,4 +1,4 @@
-"""A registry that does what a test says, also what no registry should: HTTP on a loopback port, and a log of all it got."""
+"""A registry that does what a test says, also what none should: HTTP on a loopback port, and a log of all it got."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def serving(answer: Callable[[Got], Reply], host: str = "localhost") -> Iterator
             if reply.cut is not None or length != len(reply.body):
                 self.close_connection = True
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler._answer)
 
     class Threads(ThreadingHTTPServer):
         daemon_threads = True

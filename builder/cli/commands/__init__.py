@@ -19,6 +19,7 @@ class Command:
     examples      lines of a shell
     arguments     how many it takes: at least, and at most (None: any number)
     run           does it, and returns the exit code
+    interspersed  whether options may stand behind arguments
     """
 
     name: str
@@ -28,6 +29,7 @@ class Command:
     examples: tuple[str, ...]
     arguments: tuple[int, int | None]
     run: Callable[[Parsed, Surroundings], int]
+    interspersed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ COMMANDS = {
         ("image build", "builder build", "buildx build"),
     ),
     "pull": Entry("builder.cli.commands.pull", "Get images from registries", ("image pull",)),
+    "run": Entry("builder.cli.commands.run", "Run a command in a new container", ("container run",)),
+    "ps": Entry(
+        "builder.cli.commands.ps",
+        "List the containers that run left",
+        ("container ls", "container list", "container ps"),
+    ),
+    "container rm": Entry("builder.cli.commands.container_rm", "Remove containers", ("container remove",), hidden=True),
+    "commit": Entry("builder.cli.commands.commit", "Make an image of a container", ("container commit",)),
+    "diff": Entry(
+        "builder.cli.commands.diff", "Show what a container or an image changed", ("container diff", "image diff")
+    ),
+    "import": Entry("builder.cli.commands.import_", "Make an image of a root file system", ("image import",)),
     "images": Entry("builder.cli.commands.images", "List images", ("ls", "image ls", "image list")),
     "tag": Entry("builder.cli.commands.tag", "Give an image a further name", ("image tag",)),
     "rmi": Entry("builder.cli.commands.rmi", "Remove images", ("rm", "image rm", "image remove")),
