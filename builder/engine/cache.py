@@ -71,17 +71,17 @@ class Cache:
         record = self._store.records.find(key.step, key.exact)
         return self._living(record)
 
-    def find_equal(self, key: Key, content: Callable[[str], Digest | None]) -> str | None:
+    def find_equal(self, key: Key, same: Callable[[str, str], bool]) -> str | None:
         """The snapshot that inputs of the same content gave.
 
-        content  an identity's content digest; None where it cannot be told any more
+        same  whether two identities, an earlier build's and this one's, have the same content
         """
         for record in self._siblings(key):
             snapshot = self._living(record)
             inputs = record.get("inputs")
             if snapshot is None or not isinstance(inputs, list) or len(inputs) != len(key.inputs):
                 continue
-            if all(_equal(old, new, content) for old, new in zip(inputs, key.inputs, strict=True)):
+            if all(old == new or same(str(old), new) for old, new in zip(inputs, key.inputs, strict=True)):
                 self.record(key, snapshot)
                 return snapshot
         return None
@@ -103,12 +103,3 @@ class Cache:
         if isinstance(snapshot, str) and self._holds(snapshot):
             return snapshot
         return None
-
-
-def _equal(old: object, new: str, content: Callable[[str], Digest | None]) -> bool:
-    if old == new:
-        return True
-    if not isinstance(old, str) or old.partition(":")[0] != new.partition(":")[0]:
-        return False
-    first = content(new)
-    return first is not None and first == content(old)

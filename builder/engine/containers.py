@@ -116,16 +116,18 @@ def _execute(
     request: RunRequest, runner: Runner, snapshotter: Snapshotter, draft: Draft, extras: tuple[Extra, ...]
 ) -> ExitStatus:
     root = draft.folder / "root"
+    hostname = request.hostname or request.id[:12]
     command = Command(
         root=snapshotter.mounts(draft, root),
         root_path=root,
         argv=request.argv,
-        env=request.config.env,
+        # moby, container/container.go, CreateDaemonEnvironment: these are the container's, not its configuration's
+        env=(f"HOSTNAME={hostname}", *(("TERM=xterm",) if request.terminal else ()), *request.config.env),
         cwd=request.config.working_dir or "/",
         user=request.config.user,
         extras=extras,
         network=request.network,
-        hostname=request.hostname or request.id[:12],
+        hostname=hostname,
         hosts=request.hosts,
         security=request.security,
         read_only=request.read_only,

@@ -178,6 +178,21 @@ class Context:
             if stat.S_ISDIR(status.st_mode):
                 waiting.append((path, iter(self.root.entries(path).items())))
 
+    def left_out(self) -> Iterator[Why]:
+        """What is on disk and not in the context, in order; of an excluded folder the folder alone."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            kept = self.root.entries(folder)
+            below = []
+            for name, status in TreeRoot.entries(self.root, folder).items():
+                path = join(folder, name)
+                if name not in kept:
+                    yield self.why(path)
+                elif stat.S_ISDIR(status.st_mode):
+                    below.append(path)
+            waiting.extend(reversed(below))
+
     def why(self, path: str) -> Why:
         """Whether *path* is in the context, and why; asked of the patterns alone if nothing is there."""
         path = clean(path)

@@ -76,15 +76,16 @@ class Inputs:
                 self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings)
             return self._fetched[source]
 
-    def content(self, identity: str, workshop: Workshop) -> Digest | None:
-        """The content digest behind a ``root:`` or ``part:`` identity; None for others, or if the tree is gone."""
-        kind, _, rest = identity.partition(":")
-        if kind == "root":
-            return workshop.content(rest) if rest else None
-        if kind == "part":
-            snapshot, _, selection = rest.partition(":")
-            return self._part(snapshot, selection, workshop)
-        return None
+    def same(self, old: str, new: str, workshop: Workshop) -> bool:
+        """Whether two identities that differ have the same content; False too if a tree is gone."""
+        kind, _, one = old.partition(":")
+        other_kind, _, other = new.partition(":")
+        if kind == other_kind == "root":
+            return workshop.same_content(one, other)
+        if kind == other_kind == "part":
+            first = self._part(*other.split(":", 1), workshop)
+            return first is not None and first == self._part(*one.split(":", 1), workshop)
+        return False
 
     def _part(self, snapshot: str, selection: str, workshop: Workshop) -> Digest | None:
         step = self._selections.get(selection)

@@ -66,6 +66,17 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
     yield world, Source(dockerfile=dockerfile, name=name, text=text, platforms=platforms, machine=machine)
 
 
+def main_context(request: BuildRequest, store: Store) -> Context:
+    """The main build context of *request*; there need be no Dockerfile.
+
+    raises   ContextError
+    """
+    settings = _settings(request)
+    folder = arrive(request.context, request.context_stream, store, settings).folder
+    dockerfile = None if request.dockerfile_text is not None else _path(request, folder)
+    return Contexts(request, folder, dockerfile, store, settings).open("")
+
+
 def machine_platform() -> Platform:
     """The platform of the machine that we are on."""
     return Platform.normalised("linux", os.uname().machine)
@@ -82,10 +93,7 @@ def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes
     """Where the Dockerfile is (None: it was read from stdin), and what it says."""
     if request.dockerfile_text is not None:
         return None, request.dockerfile_text
-    # In a context that was fetched the Dockerfile is one of its files; else --file is a path of the caller's.
-    fetched = request.context == "-" or folder != Path(request.context)
-    given = request.dockerfile or "Dockerfile"
-    path = Path(given) if request.dockerfile and not fetched else folder / given
+    path = _path(request, folder)
     try:
         with open(path, "rb") as file:
             text = file.read(DOCKERFILE_LIMIT + 1)
@@ -101,6 +109,13 @@ def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes
     if len(text) > DOCKERFILE_LIMIT:
         raise DockerfileError(f"{path} is larger than {DOCKERFILE_LIMIT >> 20} MiB", code="dockerfile-too-large")
     return path, text
+
+
+def _path(request: BuildRequest, folder: Path) -> Path:
+    # In a context that was fetched the Dockerfile is one of its files; else --file is a path of the caller's.
+    fetched = request.context == "-" or folder != Path(request.context)
+    given = request.dockerfile or "Dockerfile"
+    return Path(given) if request.dockerfile and not fetched else folder / given
 
 
 def _shown(path: Path | None, folder: Path) -> str:

@@ -1,7 +1,7 @@
 """How big layers are once unpacked: Docker's SIZE, the bytes of all files in them.
 
-Found by reading a layer's headers once, and remembered by its diff id. What the store has not (layers of a base on which
-nothing was performed) counts as big as it is compressed.
+Found by reading a layer's headers once, and remembered by its diff id. What the store has not (layers of a base on
+which nothing was performed) counts as big as it is compressed.
 
 source   moby, layer/layer_store.go: a layer's size is what tar-split's unpacker counts, the sizes of its entries
 """

@@ -139,7 +139,7 @@ class Solver:
         if not self._world.settings.no_cache(stage.name):
             found = self._cache.find(key)
             if found is None and self._performer is not None:
-                found = self._cache.find_equal(key, partial(self._inputs.content, workshop=self._performer.workshop))
+                found = self._cache.find_equal(key, partial(self._inputs.same, workshop=self._performer.workshop))
             if found is not None:
                 self._cached += 1
                 self._world.emit(StepCached(step.number, stage.name, step.title, step.where.line))

@@ -12,6 +12,7 @@ from builder.engine.source import SourceRoot, TreeRoot
 from builder.engine.world import Inside, World
 from builder.errors import InternalError
 from builder.image.names import Digest
+from builder.layer.changes import Entry
 from builder.layer.content import content_digest
 from builder.plan.steps import ContextInput, Input
 from builder.snapshot.contract import Draft, Snapshot
@@ -87,23 +88,42 @@ class Workshop:
             with self.root(walk.position_of(of)) as root:
                 yield TreeRoot(root)
 
-    def content(self, snapshot: str) -> Digest | None:
-        """What all layers up to *snapshot* hold, without history and times; None if a tree is gone."""
-        found = self.snapshotter.get(snapshot)
-        if found is None:
+    def same_content(self, one: str, other: str) -> bool:
+        """Whether two snapshots hold the same, layer for layer, whatever their history and times; False if one is gone.
+
+        Layers that both stand on are not looked at, and files are read only if names and sizes do not tell already.
+        """
+        first, second = self.snapshotter.get(one), self.snapshotter.get(other)
+        if first is None or second is None or len(first.layers) != len(second.layers):
+            return False
+        pairs = [(a, b) for a, b in zip(first.layers, second.layers, strict=True) if a != b]
+        known = [(self._known_content(a), self._known_content(b)) for a, b in pairs]
+        if any(a and b and a != b for a, b in known):
+            return False
+        unknown = [pair for pair, (a, b) in zip(pairs, known, strict=True) if not (a and b)]
+        if not all(self._shape(a) == self._shape(b) for a, b in unknown):
+            return False
+        return all(self._layer_content(a) == self._layer_content(b) is not None for a, b in unknown)
+
+    def _known_content(self, name: str) -> Digest | None:
+        info = self.world.store.layers.get(name)
+        return info.content if info else None
+
+    def _shape(self, name: str) -> tuple[int, int] | None:
+        """How many changes a layer has, and of how many bytes: different shapes are different contents."""
+        layer = self.snapshotter.get(name)
+        if layer is None:
             return None
-        whole = Digest.of(b"")
-        for name in found.layers:
-            own = self._layer_content(name)
-            if own is None:
-                return None
-            whole = Digest.of(f"{whole} {own}".encode())
-        return whole
+        count = size = 0
+        for change in self.snapshotter.changes(layer):
+            count += 1
+            size += change.size if isinstance(change, Entry) else 0
+        return count, size
 
     def _layer_content(self, name: str) -> Digest | None:
-        info = self.world.store.layers.get(name)
-        if info is not None and info.content is not None:
-            return info.content
+        known = self._known_content(name)
+        if known is not None:
+            return known
         layer = self.snapshotter.get(name)
         if layer is None:
             return None

@@ -77,8 +77,8 @@ def test_a_build_tells_of_it_and_goes_on(pybuild: Pybuild, context: Path) -> Non
     done = pybuild("build", "-o", "type=cacheonly", context, check=True)
     assert done.stderr.splitlines()[:2] == [
         "1 warning found (--debug or --check tell more):",
-        " - JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals"
-        " (line 2)",
+        " - JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS"
+        " signals (line 2)",
     ]
 
 
@@ -90,13 +90,11 @@ def test_a_build_fails_where_the_file_wants_it(pybuild: Pybuild, context: Path) 
 
 
 def test_a_check_says_what_a_build_could_not_do_either(pybuild: Pybuild, context: Path) -> None:
-    (context / "Dockerfile").write_text(
-        "FROM scratch AS builder\nCMD run it\nFROM scratch\nCOPY --from=biulder /a /b:c\n"
-    )
+    (context / "Dockerfile").write_text("FROM scratch AS Builder\nFROM scratch\nCOPY --from=biulder /a /b:c\n")
     done = pybuild("build", "--check", "--build-context", "biulder=oci-layout:///nowhere", context)
     assert done.returncode == 1
-    assert done.stdout.startswith("Check complete, 1 warning has been found!\n\nWARNING: JSONArgsRecommended - ")
-    assert "Dockerfile:4\n    COPY --from=biulder /a /b:c\n                ^^^^^^^\n" in done.stderr
+    assert done.stdout.startswith("Check complete, 1 warning has been found!\n\nWARNING: StageNameCasing - ")
+    assert "Dockerfile:3\n    COPY --from=biulder /a /b:c\n                ^^^^^^^\n" in done.stderr
     assert "did you mean builder?" not in done.stderr  # it is the name of a context
 
 

@@ -75,6 +75,11 @@ COMMANDS = {
     ),
     "save": Entry("builder.cli.commands.save", "Write images as a tar", ("image save",)),
     "load": Entry("builder.cli.commands.load", "Take images from a tar", ("image load",)),
+    "context ls": Entry(
+        "builder.cli.commands.context",
+        "Show what is in a build context, and what keeps the rest out",
+        ("context list",),
+    ),
     "image": Entry("builder.cli.commands.image_group", "Manage images"),
     "container": Entry("builder.cli.commands.container_group", "Manage containers"),
     "system": Entry("builder.cli.commands.system_group", "Manage the store"),

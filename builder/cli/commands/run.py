@@ -16,7 +16,8 @@ from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Parsed
 from builder.cli.storing import complain, open_store, platform, progress
 from builder.cli.values import host, memory, pairs, reject, ulimit
-from builder.engine.containers import RunRequest, run as run_container
+from builder.engine.containers import RunRequest
+from builder.engine.containers import run as run_container
 from builder.engine.images import Image, find
 from builder.errors import BuilderError, CommandFailed, ImageError, UsageError
 from builder.events import silent
@@ -26,7 +27,7 @@ from builder.store.containers import NAME, Containers, fresh_name
 from builder.store.store import Store
 
 FAILED = 125
-"""source: docker run reference, "Exit status": 125 if the error is with Docker itself, 126, 127 as chroot(1) has them"""
+"""source: docker run reference, "Exit status": 125 if the error is Docker's own; 126 and 127 as chroot(1) has them"""
 
 
 def run(parsed: Parsed, world: Surroundings) -> int:
@@ -129,12 +130,11 @@ def _config(own: RunConfig, parsed: Parsed, world: Surroundings) -> RunConfig:
     workdir = parsed.value("workdir", own.working_dir)
     if workdir and not workdir.startswith("/"):
         reject(f"--workdir {workdir!r} is not an absolute path")
-    basics = ["TERM=xterm"] if parsed.flag("tty") else []
     return replace(
         own,
         entrypoint=entrypoint,
         cmd=cmd,
-        env=merged(basics, merged(own.env, environment(parsed, world.environ))),
+        env=merged(own.env, environment(parsed, world.environ)),
         user=parsed.value("user", own.user),
         working_dir=workdir,
         labels={**own.labels, **pairs(parsed.many("label"), "--label")},
