@@ -174,7 +174,7 @@ def _opened(store: Store, source: str, stdin: int, environment: dict[str, str]) 
 
 def _layer(store: Store, stream: BinaryIO) -> Descriptor:
     """The tar as a blob, uncompressed, looked through from its first member to its last."""
-    from builder.engine.bases import Tee
+    from builder.engine.streams import Tee
     from builder.layer.compress import decompressed, sniff
     from builder.layer.reader import Reader
 

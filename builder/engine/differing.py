@@ -21,7 +21,8 @@ from builder.snapshot.contract import Snapshot
 
 if TYPE_CHECKING:
     from builder.engine.images import Image
-    from builder.layer.reader import Member, Reader
+    from builder.layer.members import Member
+    from builder.layer.reader import Reader
     from builder.store.containers import Container
     from builder.store.store import Store
 

@@ -83,11 +83,13 @@ class Inputs:
         if kind == other_kind == "root":
             return workshop.same_content(one, other)
         if kind == other_kind == "part":
-            first = self._part(*other.split(":", 1), workshop)
-            return first is not None and first == self._part(*one.split(":", 1), workshop)
+            first = self._part(one, workshop)
+            return first is not None and first == self._part(other, workshop)
         return False
 
-    def _part(self, snapshot: str, selection: str, workshop: Workshop) -> Digest | None:
+    def _part(self, identity: str, workshop: Workshop) -> Digest | None:
+        """The content digest of ``SNAPSHOT:SELECTION``; None if the tree is gone."""
+        snapshot, _, selection = identity.partition(":")
         step = self._selections.get(selection)
         if step is None or not snapshot:
             return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,15 +10,12 @@ from builder.engine.bases import Source
 from builder.engine.saving import check
 from builder.errors import ImageError
 from builder.events import Emit, Progress
-from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
+from builder.image.documents import INDEX_TYPES, Descriptor, ImageConfig, Index, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
     from builder.store.store import Store
-
-AT_ONCE = 3
-"""Layers that are downloaded at the same time, as Docker has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +39,28 @@ def pull(store: Store, reference: Reference, platform: Platform, environment: Ma
     """
     # HTTP is for those alone who talk to a registry.
     from builder.registry.client import Registry
+    from builder.registry.pull import fetch_blobs
 
     top, source = Registry(environment).resolve(reference)
     chosen = _choose(store, source, reference, top, platform)
     manifest = Manifest.read(_document(store, source, chosen), chosen.media_type)
-    _document(store, source, manifest.config)
+    config = ImageConfig.read(_document(store, source, manifest.config))
+    if strict and config.platform != platform:
+        raise ImageError(
+            f"{reference.familiar} is for {config.platform}, not for {platform}", code="no-such-platform"
+        )
     check(store, manifest)
     layers = {layer.digest: layer for layer in manifest.layers}
     missing = [layer for layer in layers.values() if not store.blobs.touch(layer.digest)]
     known = store.images.resolve(reference)
-    _fetch(store, source, missing, emit)
+    fetch_blobs(
+        source,
+        missing,
+        store.blobs,
+        report=lambda layer, done, finished: emit(
+            Progress(f"pull {layer.digest}", "pull", layer.digest.hex[:12], done, layer.size, finished)
+        ),
+    )
     store.images.tag(reference, Descriptor(media_type=top.media_type, digest=top.digest, size=top.size))
     fresh = bool(missing) or known is None or known.digest != top.digest
     return Pulled(top=top, chosen=chosen, id=manifest.config.digest, fresh=fresh)
@@ -80,39 +87,3 @@ def _document(store: Store, source: Source, descriptor: Descriptor) -> bytes:
     data = source.read(descriptor)
     store.blobs.write(data)
     return data
-
-
-def _fetch(store: Store, source: Source, layers: list[Descriptor], emit: Emit) -> None:
-    """Download *layers*, several at once; the first failure ends it."""
-    lock = threading.Lock()
-    stop = threading.Event()
-
-    def tell(layer: Descriptor, done: int, *, finished: bool = False) -> None:
-        with lock:
-            label = layer.digest.hex[:12]
-            emit(Progress(f"pull {layer.digest}", "pull", label, done, layer.size, finished))
-
-    def fetch(layer: Descriptor) -> None:
-        done = 0
-        tell(layer, 0)
-        with source.open(layer) as stream, store.blobs.writer(layer.digest, layer.size) as out:
-            while not stop.is_set() and (data := stream.read(1 << 20)):
-                out.write(data)
-                done += len(data)
-                tell(layer, done)
-            if not stop.is_set():
-                out.commit()
-        tell(layer, done, finished=True)
-
-    if not layers:
-        return
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull") as pool:
-        jobs = [pool.submit(fetch, layer) for layer in layers]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            stop.set()
-            for job in jobs:
-                job.cancel()
-            raise

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from builder.engine.request import Output
     from builder.engine.world import World
+    from builder.store.store import Store
 
 _SUFFIXES = {"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}
 
@@ -46,28 +47,29 @@ def recompress(layers: tuple[ImageLayer, ...], packing: Packing, world: World) -
     if not packing.kind:
         return layers
     return tuple(
-        layer if layer.created is None and not packing.force else _packed(layer, packing, world) for layer in layers
+        layer if layer.created is None and not packing.force else repacked(layer, packing, world.store) for layer in layers
     )
 
 
-def _packed(layer: ImageLayer, packing: Packing, world: World) -> ImageLayer:
+def repacked(layer: ImageLayer, packing: Packing, store: Store) -> ImageLayer:
+    """*layer* in the compression of *packing*, its blob in *store*."""
     if compression_of(layer.descriptor.media_type) == packing.kind:
         return layer
     name = Digest.of(f"{packing.kind} {packing.level}".encode())
-    known = world.store.records.find(name, layer.diff_id)
-    if known is not None and world.store.blobs.has(Digest(known["blob"])):
+    known = store.records.find(name, layer.diff_id)
+    if known is not None and store.blobs.has(Digest(known["blob"])):
         blob, size = Digest(known["blob"]), int(known["size"])
     else:
-        blob, size = _compress(layer, packing, world)
-        world.store.records.put(name, layer.diff_id, {"blob": blob, "size": size})
+        blob, size = _compress(layer, packing, store)
+        store.records.put(name, layer.diff_id, {"blob": blob, "size": size})
     descriptor = Descriptor(media_type=OCI_LAYER + _SUFFIXES[packing.kind], digest=blob, size=size)
     return ImageLayer(descriptor=descriptor, diff_id=layer.diff_id, created=layer.created)
 
 
-def _compress(layer: ImageLayer, packing: Packing, world: World) -> tuple[Digest, int]:
+def _compress(layer: ImageLayer, packing: Packing, store: Store) -> tuple[Digest, int]:
     from builder.layer.compress import compressor, decompressed
 
-    blobs = world.store.blobs
+    blobs = store.blobs
     with blobs.open(layer.descriptor.digest) as packed, blobs.writer() as writer:
         plain = decompressed(compression_of(layer.descriptor.media_type), packed)
         with compressor(packing.kind, cast("BinaryIO", writer), packing.level) as out:

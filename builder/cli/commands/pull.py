@@ -18,7 +18,8 @@ def run(parsed: Parsed, world: Surroundings) -> int:
         def one(text: str) -> None:
             reference = Reference.parse(text)
             with progress(world, quiet=quiet) as emit:
-                got = pull(store, reference, platform(parsed), passed_on(world.environ), emit)
+                wanted, strict = platform(parsed), parsed.given("platform")
+                got = pull(store, reference, wanted, passed_on(world.environ), emit, strict=strict)
             if not quiet:
                 status = "Downloaded newer image for" if got.fresh else "Image is up to date for"
                 world.stdout.write(f"Digest: {got.top.digest}\nStatus: {status} {reference.familiar}\n")

@@ -1,0 +1,87 @@
+"""``push``: an image of the store to a registry.
+
+Layers that were never compressed are compressed first, since every registry's users expect gzip; the image then is kept
+as it was pushed, under the same names, so that the digest shown is the registry's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from builder.engine.assemble import ImageLayer
+from builder.engine.images import Image, find
+from builder.engine.recompress import Packing, repacked
+from builder.engine.saving import hold_layers
+from builder.errors import BuilderError, ImageError
+from builder.events import Emit, Progress
+from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, compression_of
+from builder.image.names import Platform, Reference
+from builder.image.views import ImageFiles
+
+if TYPE_CHECKING:
+    from builder.store.store import Store
+
+
+def push(
+    store: Store, text: str, platform: Platform, environment: Mapping[str, str], emit: Emit, *, all_platforms: bool
+) -> tuple[Reference, Descriptor]:
+    """Push what is called *text* here; the name, and what it stands for in the registry now.
+
+    all_platforms  an index is pushed as it is, if all of it is here; else the image of *platform* alone
+    raises         ImageError ``no-such-image``, ``incomplete-image``; RegistryError
+    """
+    # HTTP is for those alone who talk to a registry.
+    from builder.registry.client import Registry
+    from builder.registry.push import push as send
+
+    reference = Reference.parse(text)
+    image = find(store, text, platform)
+    if reference not in image.names:
+        raise ImageError(
+            f"{text} is no name of an image", code="no-such-image", hint="give it one first: pybuild tag SOURCE NAME"
+        )
+    with ExitStack() as holds:
+        hold_layers(store, image, holds)
+        descriptor = _prepared(store, image, all_platforms=all_platforms)
+
+        def report(blob: Descriptor, done: int, finished: bool) -> None:
+            emit(Progress(f"push {blob.digest}", "push", blob.digest.hex[:12], done, blob.size, finished))
+
+        send(Registry(environment), reference, descriptor, store.blobs.path, report=report)
+    return reference, descriptor
+
+
+def _prepared(store: Store, image: Image, *, all_platforms: bool) -> Descriptor:
+    if image.top.media_type in INDEX_TYPES:
+        if all_platforms and _is_whole(store, image.top):
+            return image.top
+        return replace(image.chosen, platform=None, annotations={})
+    manifest, config = image.whole()
+    layers = [
+        repacked(ImageLayer(descriptor=layer, diff_id=diff_id, created=None), Packing(kind="gzip"), store).descriptor
+        if compression_of(layer.media_type) == "uncompressed"
+        else layer
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    ]
+    if layers == list(manifest.layers):
+        return image.top
+    data = replace(manifest, layers=tuple(layers)).bytes()
+    made = Descriptor(media_type=image.top.media_type, digest=store.blobs.write(data), size=len(data))
+    for name in image.names:
+        store.images.tag(name, made)
+    store.images.forget(image.top.digest)
+    return made
+
+
+def _is_whole(store: Store, top: Descriptor) -> bool:
+    """Whether all that hangs on *top* is here."""
+    files = ImageFiles(descriptor=top, blob=store.blobs.path)
+    try:
+        return all(
+            store.blobs.has(item.digest) for item in files.contents() if item.media_type not in MANIFEST_TYPES
+        )
+    except BuilderError:
+        return False
