@@ -17,6 +17,8 @@ _PASSED = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "SSH_AUTH_SOCK",
+    "CONTAINERS_REGISTRIES_CONF",
+    "XDG_CONFIG_HOME",
     "XDG_RUNTIME_DIR",
     "HOME",
     "PATH",

@@ -83,7 +83,7 @@ def assemble(
     gives the same digest; ``epoch``, if given, replaces it.
     """
     config = replace(plan.target.config, diff_ids=tuple(layer.diff_id for layer in layers))
-    created = _rfc3339(epoch) if epoch is not None else _first_built(config, layers, world)
+    created = _rfc3339(epoch) if epoch is not None else _first_built(config, world)
     config = replace(config, created=created, history=_dated(plan, config, layers, created, epoch))
     data = config.bytes()
     manifest = Manifest(
@@ -102,19 +102,15 @@ def assemble(
     return Assembled(descriptor=descriptor, manifest=manifest, config=config)
 
 
-def _first_built(config: ImageConfig, layers: tuple[ImageLayer, ...], world: World) -> str:
-    timeless = replace(config, created=None).bytes() + b"".join(layer.digest.encode() for layer in _digests(layers))
-    image = Digest.of(timeless)
+def _first_built(config: ImageConfig, world: World) -> str:
+    # Diff ids, not blobs: however its layers are compressed, it is the same image, with the same id.
+    image = Digest.of(replace(config, created=None).bytes())
     record = world.store.records.find(image, image)
     if record is not None and isinstance(record.get("created"), str):
         return str(record["created"])
     now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
     world.store.records.put(image, image, {"created": now})
     return now
-
-
-def _digests(layers: tuple[ImageLayer, ...]) -> list[Descriptor]:
-    return [layer.descriptor for layer in layers]
 
 
 def _dated(

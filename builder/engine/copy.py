@@ -19,7 +19,7 @@ from builder.engine.fetch import Fetched
 from builder.engine.hashing import same_file
 from builder.engine.modes import parse_mode
 from builder.engine.owners import resolve_owner
-from builder.engine.placing import Tree, copy_attributes
+from builder.engine.placing import Tree, copy_capability
 from builder.engine.select import Match, Picked, Source, below, excluded_by, matches, sources
 from builder.engine.source import Reader, SourceRoot, TreeRoot, join, split
 from builder.errors import BuilderError, HostError, StoreError
@@ -207,37 +207,36 @@ class _Copier:
             place = join(target, join(picked.inner, picked.name))
             above = split(place)[0]
             while open_folders and open_folders[-1][0] != above:
-                self._finish(root, reader, *open_folders.pop())
+                self._finish(root, *open_folders.pop())
             if stat.S_ISDIR(picked.status.st_mode):
-                if self._begin(root, reader, picked, place):
+                if self._begin(root, picked, place):
                     open_folders.append((place, picked))
             else:
                 self._place(root, reader, picked, place, links)
         while open_folders:
-            self._finish(root, reader, *open_folders.pop())
+            self._finish(root, *open_folders.pop())
         # The folder itself isn't copied, only what is in it; yet fsutil gives it the source's time, whether it was
         # there before or not. A context's own folder has none: BuildKit receives only what is in it.
         if match.path or root.owners:
             os.utime(tree.enter(target), ns=(match.status.st_atime_ns, match.status.st_mtime_ns))
 
-    def _begin(self, root: SourceRoot, reader: Reader, picked: Picked, place: str) -> bool:
+    def _begin(self, root: SourceRoot, picked: Picked, place: str) -> bool:
         """Make a folder; whether it is to be finished when all in it is done."""
         new = self._tree.folder(place)
         if not picked.late:
             return True
         if new:
-            self._finish(root, reader, place, picked)
+            self._finish(root, place, picked)
         else:
             os.fchmod(self._tree.enter(place), stat.S_IMODE(picked.status.st_mode))
         return False
 
-    def _finish(self, root: SourceRoot, reader: Reader, place: str, picked: Picked) -> None:
-        """Stamp a folder: its owner, mode, attributes and time."""
+    def _finish(self, root: SourceRoot, place: str, picked: Picked) -> None:
+        """Stamp a folder: its owner, mode and time."""
         tree, status = self._tree, picked.status
         folder = tree.enter(place)
         tree.chown(folder, tree.owner_for(status, root.owners))
         os.fchmod(folder, tree.mode_for(status))
-        copy_attributes(reader.folder(join(picked.folder, picked.name)), folder)
         os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _place(
@@ -266,7 +265,7 @@ class _Copier:
                 self.copied.size += self._transfer(source, target, status.st_size)
                 tree.chown(target, tree.owner_for(status, root.owners))
                 os.fchmod(target, tree.mode_for(status))
-                copy_attributes(source, target)
+                copy_capability(source, target)
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(target)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from builder.engine.select import Match, Picked, Source, below, matches, sources
 from builder.engine.source import Reader, SourceRoot, join, split
@@ -20,7 +20,7 @@ _CHUNK = 1 << 20
 def selection_digest(root: SourceRoot, step: CopyStep) -> Digest:
     """The digest of all that ``step.sources`` select in *root*.
 
-    It covers names, types, permission bits, contents, link targets, hard links, kept extended attributes, and owners
+    It covers names, types, permission bits, contents, link targets, hard links, file capabilities, and owners
     where *root* keeps them; not times. One ``stat`` for each file once everything is remembered.
 
     raises   ContextError: a source is missing (``source-not-found``) or unreadable (``unreadable-source``)
@@ -64,23 +64,22 @@ class _Hasher:
                 earlier = first.setdefault((status.st_dev, status.st_ino), inner)
                 if earlier is not inner:
                     return b"link %b\0%b\0" % (earlier, inner)
-            fingerprint = self._fingerprint(picked, self._content)
+            fingerprint = self._fingerprint(picked)
             return b"%o %b%d:%b%b\0" % (mode, owner, len(fingerprint), fingerprint, inner)
         if stat.S_ISDIR(mode):
-            fingerprint = self._fingerprint(picked, self._attributes)
             late = b"late " if picked.late else b""
-            return b"%o %b%b%d:%b%b\0" % (mode, owner, late, len(fingerprint), fingerprint, inner)
+            return b"%o %b%b%b\0" % (mode, owner, late, inner)
         if stat.S_ISLNK(mode):
             target = self._root.readlink(join(picked.folder, picked.name))
             return b"%o %b%b\0%b\0" % (mode, owner, os.fsencode(target), inner)
         return b"%o %b%d %b\0" % (mode, owner, status.st_rdev, inner)
 
-    def _fingerprint(self, picked: Picked, compute: _Compute) -> bytes:
+    def _fingerprint(self, picked: Picked) -> bytes:
         hashes = self._root.hashes
         found = hashes.find(picked.status)
         if found is None:
             began = time.time_ns()
-            found, status = compute(picked)
+            found, status = self._content(picked)
             if status is not None:
                 hashes.remember(status, began, found)
         return found
@@ -93,20 +92,13 @@ class _Hasher:
             if stat.S_ISREG(before.st_mode):
                 while data := os.read(descriptor, _CHUNK):
                     state.update(data)
-            attributes = xattrs.read(descriptor)
+            attributes = xattrs.read(descriptor, xattrs.is_capability)
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
         fingerprint = state.digest() + _digest(attributes)
         # Written while it was read: what was hashed may never have been there.
         return fingerprint, after if same_file(before, after) else None
-
-    def _attributes(self, picked: Picked) -> tuple[bytes, os.stat_result | None]:
-        descriptor = self._reader.folder(join(picked.folder, picked.name))
-        return _digest(xattrs.read(descriptor)), picked.status
-
-
-_Compute = Callable[[Picked], tuple[bytes, os.stat_result | None]]
 
 
 def _digest(attributes: dict[bytes, bytes]) -> bytes:

@@ -27,7 +27,7 @@ from builder.plan.steps import (
 
 if TYPE_CHECKING:
     from builder.engine.fetch import Fetched
-    from builder.engine.position import Walk
+    from builder.engine.position import Position, Walk
     from builder.engine.workshop import Workshop
     from builder.engine.world import World
 
@@ -38,6 +38,7 @@ class Inputs:
     def __init__(self, world: World) -> None:
         self._world = world
         self._selections: dict[str, CopyStep] = {}
+        self._positions: dict[str, Position] = {}
         self._fetched: dict[RemoteFile | GitTree, Fetched] = {}
         self._lock = threading.Lock()
 
@@ -57,15 +58,23 @@ class Inputs:
             case _:
                 return ()
 
+    def root(self, position: Position) -> str:
+        """The identity of the whole root where a stage stands."""
+        with self._lock:
+            self._positions[position.snapshot] = position
+        return f"root:{position.snapshot}"
+
     def _files(self, step: CopyStep, walk: Walk) -> str:
         if isinstance(step.input, ContextInput):
             return f"files:{selection_digest(self._world.context(step.input.name).root, step)}"
         if isinstance(step.input, ScratchInput):
             return "files:"
         selection = Digest.of(repr((step.sources, step.excludes, step.parents)).encode("utf-8", "surrogatepass")).hex
+        position = walk.position_of(step.input)
         with self._lock:
             self._selections[selection] = step
-        return f"part:{walk.position_of(step.input).snapshot}:{selection}"
+            self._positions[position.snapshot] = position
+        return f"part:{position.snapshot}:{selection}"
 
     def fetched(self, source: RemoteFile | GitTree) -> Fetched:
         """The downloaded file or tree; once in a build."""
@@ -80,6 +89,10 @@ class Inputs:
         """Whether two identities that differ have the same content; False too if a tree is gone."""
         kind, _, one = old.partition(":")
         other_kind, _, other = new.partition(":")
+        position = self._positions.get(other.partition(":")[0])
+        if kind == other_kind and position is not None:
+            # A base that is new here is not unpacked yet. Unless its content is a known one, it is needed anyway.
+            workshop.snapshot(position)
         if kind == other_kind == "root":
             return workshop.same_content(one, other)
         if kind == other_kind == "part":

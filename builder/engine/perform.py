@@ -14,7 +14,7 @@ from builder.engine.position import Position, Walk
 from builder.engine.running import perform_run
 from builder.engine.workshop import Workshop
 from builder.errors import InternalError
-from builder.image.names import Digest
+from builder.image.names import Digest, Platform
 from builder.plan.steps import AnyStep, CopyStep, RunStep, WorkdirStep
 from builder.store.layers import LayerInfo
 
@@ -37,9 +37,12 @@ class Performer:
         """End the commands that are running."""
         self.workshop.inside.runner.cancel()
 
-    def perform(self, step: AnyStep, position: Position, walk: Walk, *, content: Digest, wanted: bool) -> str:
+    def perform(
+        self, step: AnyStep, position: Position, walk: Walk, *, platform: Platform, content: Digest, wanted: bool
+    ) -> str:
         """The id of the snapshot that *step* makes.
 
+        platform  whose commands are run
         content  digest of the layer's content, where instruction and inputs decide it; a command decides for itself
         wanted   the layer belongs to the image that is built
         """
@@ -48,7 +51,7 @@ class Performer:
         with workshop.draft(parent) as draft:
             match step:
                 case RunStep():
-                    perform_run(step, draft, workshop, walk)
+                    perform_run(step, platform, draft, workshop, walk)
                 case CopyStep():
                     perform_copy(step, draft, workshop, walk, self._inputs)
                 case WorkdirStep():

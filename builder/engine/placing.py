@@ -260,12 +260,7 @@ class Tree:
         return stat.S_IMODE(status.st_mode) if self.mode is None else self.mode.apply(status.st_mode)
 
 
-def keep_attribute(name: str) -> bool:
-    """Whether an extended attribute is copied: those that a layer keeps, but not overlayfs's own marks."""
-    return (name.startswith("user.") and not name.startswith("user.overlay.")) or name == "security.capability"
-
-
-def copy_attributes(source: int, target: int) -> None:
-    """Copy what ``keep_attribute`` keeps between two descriptors; a file system that has none is no error (fsutil)."""
-    for name, value in xattrs.read(source, keep_attribute).items():
+def copy_capability(source: int, target: int) -> None:
+    """Copy a file's capability between two descriptors; a file system that has none is no error (fsutil)."""
+    for name, value in xattrs.read(source, xattrs.is_capability).items():
         xattrs.write(target, name, value)

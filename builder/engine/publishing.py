@@ -80,8 +80,6 @@ def _is_whole(store: Store, top: Descriptor) -> bool:
     """Whether all that hangs on *top* is here."""
     files = ImageFiles(descriptor=top, blob=store.blobs.path)
     try:
-        return all(
-            store.blobs.has(item.digest) for item in files.contents() if item.media_type not in MANIFEST_TYPES
-        )
+        return all(store.blobs.has(item.digest) for item in files.contents() if item.media_type not in MANIFEST_TYPES)
     except BuilderError:
         return False

@@ -32,9 +32,18 @@ class Pulled:
     fresh: bool
 
 
-def pull(store: Store, reference: Reference, platform: Platform, environment: Mapping[str, str], emit: Emit) -> Pulled:
+def pull(
+    store: Store,
+    reference: Reference,
+    platform: Platform,
+    environment: Mapping[str, str],
+    emit: Emit,
+    *,
+    strict: bool = False,
+) -> Pulled:
     """Get the image that *reference* names in its registry, and give it that name here.
 
+    strict   whether an image of one platform alone must be *platform*'s
     raises   RegistryError; ImageError ``no-such-platform``, ``invalid-image``, ``unsupported-media-type``
     """
     # HTTP is for those alone who talk to a registry.
@@ -46,9 +55,7 @@ def pull(store: Store, reference: Reference, platform: Platform, environment: Ma
     manifest = Manifest.read(_document(store, source, chosen), chosen.media_type)
     config = ImageConfig.read(_document(store, source, manifest.config))
     if strict and config.platform != platform:
-        raise ImageError(
-            f"{reference.familiar} is for {config.platform}, not for {platform}", code="no-such-platform"
-        )
+        raise ImageError(f"{reference.familiar} is for {config.platform}, not for {platform}", code="no-such-platform")
     check(store, manifest)
     layers = {layer.digest: layer for layer in manifest.layers}
     missing = [layer for layer in layers.values() if not store.blobs.touch(layer.digest)]

@@ -47,7 +47,8 @@ def recompress(layers: tuple[ImageLayer, ...], packing: Packing, world: World) -
     if not packing.kind:
         return layers
     return tuple(
-        layer if layer.created is None and not packing.force else repacked(layer, packing, world.store) for layer in layers
+        layer if layer.created is None and not packing.force else repacked(layer, packing, world.store)
+        for layer in layers
     )
 
 

@@ -16,13 +16,14 @@ from builder.sandbox.stubs import clean_stubs
 if TYPE_CHECKING:
     from builder.engine.position import Walk
     from builder.engine.workshop import Workshop
+    from builder.image.names import Platform
     from builder.snapshot.contract import Draft
 
 
-def perform_run(step: RunStep, draft: Draft, workshop: Workshop, walk: Walk) -> None:
-    """Run the step's command.
+def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Workshop, walk: Walk) -> None:
+    """Run the step's command, which is a program for *platform*.
 
-    raises   CommandFailed when it ends with anything but 0
+    raises   CommandFailed when it ends with anything but 0; HostError when there is nothing to run it with
     """
     world, inside = workshop.world, workshop.inside
     _allowed(step, world.settings.allow)
@@ -44,6 +45,8 @@ def perform_run(step: RunStep, draft: Draft, workshop: Workshop, walk: Walk) -> 
             ulimits=world.settings.ulimits,
         )
         try:
+            if inside.emulation is not None:
+                inside.emulation.ready(platform)
             done = inside.runner.run(
                 command, output=lambda stream, data: world.emit(StepOutput(step.number, stream, data))
             )

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from builder.errors import RegistryError
 from builder.image.names import DEFAULT_REGISTRY
+
+if TYPE_CHECKING:
+    from builder.registry.client import Registry
+
+ANSWER_LIMIT = 4 << 20
+SECONDS = 10.0
+"""For which Docker Hub is asked again: whoever searches waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +46,32 @@ def search(term: str, limit: int, environment: Mapping[str, str]) -> list[Hit]:
     return _hub(registry, rest if slash and host == DEFAULT_REGISTRY else term, limit)
 
 
-def _hub(registry: Any, term: str, limit: int) -> list[Hit]:
+def _hub(registry: Registry, term: str, limit: int) -> list[Hit]:
     from urllib.parse import quote
 
     from builder.image.documents import read_json
-    from builder.registry.endpoints import Endpoint
 
-    raise NotImplementedError
+    url = f"https://index.docker.io/v1/search?q={quote(term, safe='')}&n={limit}"
+    try:
+        answer = registry.transport.fetch("GET", url, {}, limit=ANSWER_LIMIT, budget=SECONDS)
+    except RegistryError as e:
+        hint = "name another registry, which is asked for its catalogue: pybuild search HOST/TERM"
+        raise RegistryError(e.message, code=e.code, where=e.where, hint=e.hint or hint) from None
+    if answer.status != 200:
+        raise RegistryError(
+            f"Docker Hub's search answers {answer.status}",
+            code="refused",
+            hint="name another registry, which is asked for its catalogue: pybuild search HOST/TERM",
+        )
+    results = read_json(answer.data, "Docker Hub's answer").get("results")
+    return [_hit(item) for item in results if isinstance(item, dict)] if isinstance(results, list) else []
+
+
+def _hit(item: dict[str, Any]) -> Hit:
+    stars = item.get("star_count")
+    return Hit(
+        name=str(item.get("name") or ""),
+        description=str(item.get("description") or ""),
+        stars=stars if isinstance(stars, int) else 0,
+        official=bool(item.get("is_official")),
+    )

@@ -74,7 +74,7 @@ def _measure(store: Store, layer: Descriptor) -> int:
         return sum(member.whole or member.size for member in tar if member.kind in (b"0", b"\0", b"7"))
 
 
-def shared(sizes: Mapping[str, Sequence[tuple[Digest, int]]]) -> dict[str, int]:
+def shared(sizes: Mapping[Digest, Sequence[tuple[Digest, int]]]) -> dict[Digest, int]:
     """Of each image's layers (diff id and bytes), the bytes of those that another image has as well."""
     users: dict[Digest, int] = {}
     for layers in sizes.values():

@@ -128,14 +128,16 @@ class Solver:
         key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
         snapshot = self._cache.find(key)
         if snapshot is None:
-            snapshot = self._performer.perform(step, EMPTY, self, content=key.content, wanted=False)
+            snapshot = self._performer.perform(
+                step, EMPTY, self, platform=self._plan.platform, content=key.content, wanted=False
+            )
             self._cache.record(key, snapshot)
         return EMPTY.then(snapshot)
 
     def _take(self, stage: Stage, step: AnyStep, position: Position) -> str:
         """The snapshot after *step*."""
         digest, parts = step_digest(step, platform=stage.platform)
-        key = Key(step=digest, parts=parts, inputs=(f"root:{position.snapshot}", *self._inputs.identities(step, self)))
+        key = Key(step=digest, parts=parts, inputs=(self._inputs.root(position), *self._inputs.identities(step, self)))
         if not self._world.settings.no_cache(stage.name):
             found = self._cache.find(key)
             if found is None and self._performer is not None:
@@ -154,8 +156,11 @@ class Solver:
         began = time.monotonic()
         try:
             wanted = any(stage is one for one in self._wanted)
-            snapshot = performer.perform(step, position, self, content=key.content, wanted=wanted)
-        except BuilderError:
+            snapshot = performer.perform(
+                step, position, self, platform=stage.platform, content=key.content, wanted=wanted
+            )
+        except BuilderError as error:
+            error.where = error.where or step.where
             emit(StepFailed(step.number, time.monotonic() - began))
             raise
         self._cache.record(key, snapshot)

@@ -13,6 +13,7 @@ from builder.events import Emit
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.context import Context
+    from builder.sandbox.emulation import Emulation
     from builder.sandbox.runner import Runner
     from builder.snapshot.contract import Snapshotter
     from builder.store.store import Store
@@ -63,9 +64,11 @@ class Inside:
 
     key      names the identities' map: what was written under another may not be touched
     mounts   the folder of the cache mounts, owned by this map's root
+    emulation  of other platforms' commands; None where the plans have none
     """
 
     snapshotter: Snapshotter
     runner: Runner
     key: str
     mounts: Path
+    emulation: Emulation | None = None

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import HostError, ImageError
+from builder.layer.removal import remove_tree
 
 STDOUT = "-"
 _PIECE = 1 << 30
@@ -95,6 +96,45 @@ def _replacing(path: Path) -> Iterator[int]:
         os.close(fd)
         if named:
             os.unlink(temporary)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """The folder *path* as it is, or a new one that gets this name when the block ends without an error."""
+    if os.path.lexists(path):
+        path.mkdir(exist_ok=True)
+        yield path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # leaves, if killed before the rename: this folder beside the destination
+    temporary = path.with_name(f".{path.name[:200]}.{os.urandom(6).hex()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.rename(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+@contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """What is made at *path* in the block is removed if that ends with an error; what was there before stays."""
+    there = os.path.lexists(path)
+    try:
+        yield
+    except BaseException:
+        if not there and os.path.lexists(path):
+            _remove(path)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_tree(os.fsencode(folder.name), parent)
+    finally:
+        os.close(parent)
 
 
 @contextmanager

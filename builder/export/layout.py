@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.errors import ImageError
-from builder.export.destination import copy_file, explaining, write_all, writing
+from builder.export.destination import copy_file, explaining, removed_on_failure, write_all, writing
 from builder.export.tarball import Tarball
 from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, Descriptor, Index, canonical
 from builder.image.names import Digest, Reference
@@ -89,7 +89,7 @@ def write_layout_folder(images: Sequence[NamedImage], dest: str | Path, *, repor
              (``not-a-layout``); HostError if it cannot be written
     """
     folder = Path(dest)
-    with explaining(folder):
+    with explaining(folder), removed_on_failure(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

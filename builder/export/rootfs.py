@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from builder.errors import HostError
-from builder.export.destination import copy_file, explaining, writing
+from builder.export.destination import appearing, copy_file, explaining, writing
 from builder.layer.changes import Entry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,7 +39,7 @@ def write_tar(entries: Iterable[Entry], tree: Path, dest: str | Path, *, clamp: 
 def write_folder(
     entries: Iterable[Entry], tree: Path, dest: str | Path, *, note: Note = lambda _: None, clamp: int | None = None
 ) -> int:
-    """Copy the root into the folder *dest*, made if it is not there; how many bytes of files.
+    """Copy the root into the folder *dest*, which appears whole if it is not there; how many bytes of files.
 
     Files belong to the caller, without setuid and setgid bits of owners that they no longer have; times and other
     permissions are kept. What is there under the same name is replaced, all else stays. No symbolic link below *dest*
@@ -48,10 +48,8 @@ def write_folder(
     note     told of each device, pipe and socket, which are left out
     raises   HostError ``output-unwritable``, ``disk-full``
     """
-    with explaining(dest):
-        Path(dest).mkdir(parents=True, exist_ok=True)
-        with _Folders(tree) as source, _Folders(Path(dest)) as target:
-            return _Copy(source, target, note, clamp).all(entries)
+    with explaining(dest), appearing(Path(dest)) as folder, _Folders(tree) as source, _Folders(folder) as target:
+        return _Copy(source, target, note, clamp).all(entries)
 
 
 class _Folders:

@@ -91,7 +91,8 @@ class _Extract:
     """One run over the members. Iterating gives the path at hand, for errors."""
 
     def __init__(self, folder: Path, owner: tuple[int, int] | None) -> None:
-        self.tree = Tree(folder, through_links=False, owner=owner)
+        # Like all that COPY and ADD bring: see xattrs.is_capability.
+        self.tree = Tree(folder, through_links=False, owner=owner, user_attributes=False)
         self._path = b""
 
     def __iter__(self) -> Iterator[bytes]:

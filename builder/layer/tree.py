@@ -28,13 +28,21 @@ class Tree(Folders):
 
     through_links, overlay   as for ``Folders``
     owner                    overrides the owners that members tell
+    user_attributes          ``user.*`` is kept, not file capabilities alone
     """
 
     def __init__(
-        self, root: Path, *, through_links: bool, overlay: bool = False, owner: tuple[int, int] | None = None
+        self,
+        root: Path,
+        *,
+        through_links: bool,
+        overlay: bool = False,
+        owner: tuple[int, int] | None = None,
+        user_attributes: bool = True,
     ) -> None:
         super().__init__(root, through_links=through_links, overlay=overlay)
         self._owner = owner
+        self._user_attributes = user_attributes
         self._unmasked = _SPECIAL | _umask()
         self._times: dict[bytes, int] = {}
         self.root_is_told = False
@@ -206,7 +214,7 @@ class Tree(Folders):
 
     def _xattrs(self, file: int, member: Member) -> None:
         for name, value in member.xattrs.items():
-            if not name.startswith(b"user.") and name != xattrs.CAPABILITY:
+            if name != xattrs.CAPABILITY and not (self._user_attributes and name.startswith(b"user.")):
                 self._note(clean(member.name), f"the attribute {os.fsdecode(name)!r} is not kept")
                 continue
             if self._overlay and name.startswith(OVERLAY):

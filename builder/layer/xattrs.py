@@ -46,6 +46,14 @@ def read(path: bytes | int, keep: Callable[[str], bool] | None = None) -> dict[b
     return found
 
 
+def is_capability(name: str) -> bool:
+    """Whether a copied file keeps the attribute: COPY and ADD take none but this one along.
+
+    source   BuildKit: no layer holds a ``user.*`` attribute, and what has none to begin with copies none
+    """
+    return name == _CAPABILITY
+
+
 def _get(path: bytes, name: str) -> bytes:
     return os.getxattr(path, name, follow_symlinks=False)
 

@@ -129,11 +129,11 @@ class Authenticator:
         return self._transport.fetch("GET", realm + joint + urlencode(fields), headers), Request("GET", realm)
 
     def _realm(self, challenge: Challenge) -> str:
-        """Where tokens are given: over TLS, unless the registry itself is talked to without, or it is this machine."""
+        """Where tokens are given: over TLS, unless on this machine, or for a registry elsewhere without TLS itself."""
         realm = challenge.parameters.get("realm", "")
         origin = Origin.of(realm)
-        plain = origin.scheme == "http"
-        if (plain and self._origin.scheme != "http" and not is_loopback(origin.host)) or "@" in urlsplit(realm).netloc:
+        insecure = self._origin.scheme == "http" and not is_loopback(self._origin.host)
+        if (origin.scheme == "http" and not insecure and not is_loopback(origin.host)) or "@" in urlsplit(realm).netloc:
             raise RegistryError(
                 "the registry wants the login to be sent without encryption",
                 code="invalid-challenge",

@@ -50,6 +50,8 @@ class Connections:
 
     def trust(self, origin: Origin) -> None:
         """Take any certificate from *origin*: the user configured it as insecure."""
+        # urllib3 would warn at each request, on stderr.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         with self._lock:
             self._insecure.add((origin.host, origin.port))
 
@@ -91,6 +93,7 @@ class Connections:
                 proxy,
                 maxsize=PER_HOST,
                 ssl_context=context,
+                proxy_ssl_context=tls_context(self._environment, ()) if proxy.startswith("https:") else None,
                 blocksize=BLOCK,
                 proxy_headers=urllib3.make_headers(proxy_basic_auth=login),
             )

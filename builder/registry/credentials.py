@@ -54,14 +54,18 @@ class Credentials:
 def store_login(registry: str, user: str, password: str, environment: Mapping[str, str]) -> str:
     """Keep a login for *registry* (host and port) where later builds find it; what keeps it: a file, or a helper.
 
-    raises   RegistryError ``credential-helper``, ``invalid-credentials-file``, ``unwritable-credentials-file``
+    raises   RegistryError ``invalid-login``, ``credential-helper``, ``invalid-credentials-file``,
+             ``unwritable-credentials-file``
     """
+    if ":" in user:
+        # RFC 7617, section 2: the first colon ends the user's name.
+        raise RegistryError("a user's name cannot have a colon", code="invalid-login")
     path = config_paths(environment)[0]
     name = _names(registry)[0]
     helper = _helper(read_config(path) or {}, _names(registry))
     if helper:
         keep(helper, name, user, password, environment)
-    auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+    auth = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode()
 
     def change(config: dict[str, Any]) -> None:
         _drop(config, registry)
@@ -169,8 +173,10 @@ def _entry(entry: object, key: str) -> Login | None:
             return Login("<token>", entry[name], kind)
     if isinstance(entry.get("auth"), str) and entry["auth"]:
         try:
-            user, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+            user, colon, password = (
+                base64.b64decode(entry["auth"], validate=True).decode("utf-8", "surrogateescape").partition(":")
+            )
+        except (binascii.Error, ValueError):
             user, colon, password = "", "", ""
         if not colon or not user:
             raise RegistryError(f"the login for {key} is not valid base64", code="invalid-credentials-file")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import ssl
 
-from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    LocationParseError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 
 from builder.errors import RegistryError
 from builder.registry.origins import Origin, Request
@@ -44,13 +52,21 @@ def unreachable(method: str, url: str, error: Exception) -> RegistryError:
         f"cannot reach the registry {host}{through}: {_said(cause)}",
         code="unreachable",
         where=where,
-        hint="check HTTP_PROXY, HTTPS_PROXY and NO_PROXY" if through else None,
+        hint=_hint(cause, through),
     )
 
 
 def said(error: Exception) -> str:
     """What happened, in a few words."""
     return _said(_cause(error))
+
+
+def _hint(cause: BaseException, through: str) -> str | None:
+    if through:
+        return "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    if isinstance(cause, NameResolutionError):
+        return "check the registry's name; where a proxy leads out of this network, name it in HTTPS_PROXY"
+    return None
 
 
 def _through_proxy(error: BaseException) -> bool:
@@ -81,5 +97,5 @@ def _said(error: BaseException) -> str:
             return _said(inner)
     text = str(error)
     # urllib3 puts its own objects before what the system said.
-    text = text.rpartition("[Errno ")[2].partition("] ")[2] if "[Errno " in text else text
+    text = text.rpartition("[Errno ")[2].partition("] ")[2].rstrip(")") if "[Errno " in text else text
     return text.splitlines()[0][:200] if text else type(error).__name__

@@ -20,5 +20,5 @@ class Login:
 
 
 def basic(login: Login) -> str:
-    """The ``Authorization`` of RFC 7617."""
-    return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+    """The ``Authorization`` of RFC 7617; what the terminal gave that is not UTF-8 goes out as it came in."""
+    return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode("utf-8", "surrogateescape")).decode()

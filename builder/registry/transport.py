@@ -28,6 +28,7 @@ ANSWER_SECONDS = 120.0
 CONNECT_SECONDS, READ_SECONDS = 20, 60
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 MOST_REDIRECTS = 5
+USER_AGENT = "pybuild"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _DRAINED = 64 << 10
@@ -171,7 +172,7 @@ class Transport:
         body: bytes | Callable[[], Body] | None,
         redirects: int,
     ) -> Stream:
-        sent = dict(headers)
+        sent = {"User-Agent": USER_AGENT, **headers}
         for _ in range(redirects + 1):
             response = self.connections.pool(Origin.of(url)).request(
                 method,

@@ -34,6 +34,7 @@ MOST_TRIES = 8
 """Tries in a row that sent nothing new."""
 MOST_MOUNTS = 3
 _REPORTED = 1 << 20
+_LEAST = 64 << 10
 _ACCEPTED = frozenset({201, 202, 204})
 
 
@@ -98,6 +99,9 @@ class Upload:
         self._stop = stop
         self._budget = budget
         self._chunk = 0
+        # What a registry says of its progress may go up and down without end.
+        self._begun = 0
+        self._steps_left = 8 * MOST_TRIES + 2 * descriptor.size // _LEAST
 
     def run(self, sources: Sequence[str]) -> None:
         """See to it that the registry has the blob: it has it, can take it from one of *sources*, or gets it.
@@ -160,12 +164,12 @@ class Upload:
                 if answer.status == 201:
                     self._check(answer)
                     return
-                if answer.status == 202 and at.offset > before:
+                if answer.status == 202 and self._advanced(before, at):
                     tries, deadline = 0, time.monotonic() + self._budget
                     continue
                 if answer.status == 413 and not self._chunk:
                     self._chunk, pause = CHUNK, 0.0
-                elif answer.status not in RETRIED and answer.status not in (404, 416):
+                elif answer.status not in RETRIED and answer.status not in (202, 404, 416):
                     raise self._session.refusal("PUT", answer)
                 pause = max(pause, asked_pause(answer.headers))
                 why = f"the registry answered {answer.status}"
@@ -174,18 +178,23 @@ class Upload:
                     raise unreachable("PUT", at.url, e) from None
                 why = said(e)
             tries += 1
-            if tries >= MOST_TRIES or time.monotonic() + pause > deadline:
+            if tries >= MOST_TRIES or self._steps_left < 0 or time.monotonic() + pause > deadline:
                 raise self._broken(why, at)
             if self._stop.wait(pause):
                 raise Stopped
             if self._is_there():
                 return  # it arrived; only the answer was lost
             at = self._again(at)
-            if at.offset > before:
+            if self._advanced(before, at):
                 tries, deadline = 0, time.monotonic() + self._budget
+
+    def _advanced(self, before: int, at: _At) -> bool:
+        """Whether the registry has got on: a registry that takes a byte at a time would keep us for ever."""
+        return at.offset - before >= _LEAST or (at.offset == self._descriptor.size and at.offset > before)
 
     def _step(self, file: BinaryIO, at: _At) -> tuple[Answer, _At]:
         """Send the whole blob, or a chunk of what is missing, or finish."""
+        self._steps_left -= 1
         size = self._descriptor.size
         whole = at.offset == 0 and not self._chunk
         finishing = whole or at.offset == size
@@ -201,7 +210,10 @@ class Upload:
         if answer.status in (200, 201, 204) and finishing:
             return replace(answer, status=201), at
         if answer.status in _ACCEPTED and not finishing:
-            return replace(answer, status=202), _At(self._location(answer), _end(answer, at.offset + count))
+            end = _end(answer, at.offset + count)
+            if end > size:
+                raise self._broken(f"the registry has {end} bytes of {size}", at)
+            return replace(answer, status=202), _At(self._location(answer), end)
         return answer, at
 
     def _again(self, at: _At) -> _At:
@@ -214,6 +226,9 @@ class Upload:
         except RegistryError as e:
             if e.code in ("unreachable", "rate-limited"):
                 raise
+        self._begun += 1
+        if self._begun > MOST_TRIES:
+            raise self._broken("the registry lost what it had, again and again", at)
         begun = self._begin("", self._scopes)
         if begun is None:
             raise self._broken("the registry mounts what nobody asked it to mount", at)

@@ -29,7 +29,8 @@ class Identity:
     """Who we are behind the gate.
 
     kind   ``root``: root of the present user namespace, no new one; ``own``: a new user namespace with all ids of the
-           present one (a container's root without CAP_SYS_ADMIN); ``subid``: a new one with a sub-id range
+           present one (for a container's root without CAP_SYS_ADMIN, and where a fresh one is wanted); ``subid``: a
+           new one with a sub-id range
     key    names the map: what one identity wrote, another must not touch. A file name's characters only
     """
 
@@ -39,10 +40,11 @@ class Identity:
     gids: tuple[IdRange, ...] = ()
 
 
-def identity(userns: str = "auto") -> Identity:
+def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
     """The best identity that this process can take, told from files and its own state alone; nothing is forked.
 
     userns  ``auto``, ``none`` (no user namespace), ``subid``
+    fresh   with ``auto``: a new user namespace even for root, who then has what belongs to one: a binfmt_misc
     raises  HostError naming what is missing and the smallest mend; UsageError for another word
     """
     if userns not in ("auto", "none", "subid", "single"):
@@ -56,11 +58,14 @@ def identity(userns: str = "auto") -> Identity:
     if userns == "subid":
         return _subid()
     if os.geteuid() == 0:
-        if _effective_capabilities() >> CAPABILITIES["CAP_SYS_ADMIN"] & 1:
+        able = bool(_effective_capabilities() >> CAPABILITIES["CAP_SYS_ADMIN"] & 1)
+        if able and not (fresh and userns == "auto"):
             return Identity(kind="root", key="root" + _nested())
         if userns == "auto":
+            # All ids are themselves, so that who can be root without the namespace has one set of trees for both.
+            name = "root" if able else "own"
             return Identity(
-                kind="own", key="own" + _nested(), uids=_own("/proc/self/uid_map"), gids=_own("/proc/self/gid_map")
+                kind="own", key=name + _nested(), uids=_own("/proc/self/uid_map"), gids=_own("/proc/self/gid_map")
             )
     if userns == "none":
         raise HostError(

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.image.names import Platform
+from builder.sandbox import elf
 from builder.sandbox.command import Command
 from builder.sandbox.users import User
 from native import constants, seccomp, syscalls
@@ -163,11 +165,38 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
             f'exec "{path}": {_reason(error)}',
             code="command-not-found" if missing else "command-not-runnable",
             exit_code=127 if missing else 126,
-            # The file itself was found, so that it is what its first line names that is not there.
-            hint="the interpreter that its first line, or its ELF header, names is not in the image"
-            if missing
-            else None,
+            hint=_why(path, error),
         ) from None
+
+
+def _why(path: str, error: OSError) -> str | None:
+    """What is wrong with a file that was found and could not be executed."""
+    if error.errno == errno.ENOENT:
+        # The file itself is there, so that it is what its first line names that is not.
+        return "the interpreter that its first line, or its ELF header, names is not in the image"
+    if error.errno != errno.ENOEXEC:
+        return None
+    architecture = elf.architecture_of(_head(path))
+    here = Platform.normalised("linux", os.uname().machine)
+    if architecture is None:
+        return "a script begins with #! and the path of its interpreter; a program is an ELF file"
+    return (
+        f"it is a program for linux/{architecture}, and this machine is {here}: for a base of another platform say "
+        f"--platform linux/{architecture}, which wants the package qemu-user-static"
+    )
+
+
+def _head(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""  # who may execute a file may not always read it
+    try:
+        return os.read(fd, elf.HEAD)
+    except OSError:
+        return b""  # a folder since
+    finally:
+        os.close(fd)
 
 
 def find(name: str, path: str) -> str:

@@ -11,6 +11,11 @@ from pathlib import Path
 from builder.errors import HostError
 from builder.sandbox.identity import Identity
 
+NO_USER_NAMESPACE = frozenset(
+    {"user-namespaces-disabled", "no-user-namespaces", "user-namespaces-refused", "id-map-refused", "mounts-refused"}
+)
+"""Codes of the errors that say that this machine grants no user namespace, told before anything ran in one."""
+
 _APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 

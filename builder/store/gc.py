@@ -2,8 +2,9 @@
 
     images.json ──► manifest or index ──► config, layers (blobs)
     records ──► snapshot ──► its layer's blob, and the snapshots below
+    containers ──► snapshot, and the manifest of the image
 
-Nothing is locked as a whole. A blob goes only if it was not wanted for ``grace`` seconds and no process holds it, which
+Whoever removes does so alone (``Store.alone``), or spares what is young, which a build that is under way may want. A blob goes only if it was not wanted for ``grace`` seconds and no process holds it, which
 is looked at under its own lock; so a build that runs meanwhile keeps what it makes and what it touched. A build that is
 killed in the middle of this finds some blobs gone and others not: each is whole or absent.
 """
@@ -18,6 +19,7 @@ from typing import Any
 from builder.image.documents import Descriptor
 from builder.image.names import Digest
 from builder.image.views import contents
+from builder.store.containers import Containers
 from builder.store.layers import LayerInfo
 from builder.store.store import Store
 
@@ -61,7 +63,10 @@ def reachable(store: Store, *, roots: Roots = snapshots_of) -> Reachable:
     snapshots: set[str] = set()
     for record in store.records:
         for snapshot in roots(record.value):
-            _follow(store, snapshot, snapshots, blobs)
+            follow(store, snapshot, snapshots, blobs)
+    for container in Containers(store).list():
+        blobs |= image_blobs(store, Descriptor.read(container.manifest))
+        follow(store, container.snapshot, snapshots, blobs)
     return Reachable(blobs=frozenset(blobs), snapshots=frozenset(snapshots))
 
 
@@ -74,7 +79,7 @@ def image_blobs(store: Store, descriptor: Descriptor) -> frozenset[Digest]:
     return frozenset(item.digest for item in found)
 
 
-def _follow(store: Store, snapshot: str, snapshots: set[str], blobs: set[Digest]) -> None:
+def follow(store: Store, snapshot: str, snapshots: set[str], blobs: set[Digest]) -> None:
     """Add *snapshot*, all below it, and their layers' blobs."""
     current: str | None = snapshot
     while current and current not in snapshots:
@@ -92,6 +97,7 @@ def prune(
     grace: float = GRACE,
     remove_snapshot: Callable[[str], int] | None = None,
     roots: Roots = snapshots_of,
+    spare: Reachable | None = None,
 ) -> Pruned:
     """Remove what nothing leads to and nobody holds.
 
@@ -99,6 +105,8 @@ def prune(
     grace            seconds; what was made or wanted within is spared
     remove_snapshot  removes a snapshot that no other stands on, the bytes freed; None: snapshots stay, and with them
                      their layers' blobs
+    spare            what stays even if nothing leads to it any more, and counts as wanted now: a build that is under
+                     way may have found it before the records and names that led to it were removed
     """
     now = time.time()
     records = _prune_records(store, now - unused_for) if unused_for is not None else 0
@@ -106,6 +114,11 @@ def prune(
     wanted = reachable(store, roots=roots)
     kept_blobs = set(wanted.blobs)
     needed: set[str] = set()
+    for digest in spare.blobs - wanted.blobs if spare else ():
+        store.blobs.touch(digest)
+        kept_blobs.add(digest)
+    for snapshot in spare.snapshots - wanted.snapshots if spare else ():
+        store.layers.touch(snapshot)
     snapshots = freed = 0
     unwanted = [info for info in store.layers if info.snapshot not in wanted.snapshots]
     for info in _leaves_first(unwanted):

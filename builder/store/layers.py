@@ -89,6 +89,13 @@ class Layers:
         """Forget the snapshot's layer."""
         atomic.discard(self._path(snapshot))
 
+    def touch(self, snapshot: str) -> None:
+        """Note that what is known is wanted now."""
+        try:
+            os.utime(self._path(snapshot))
+        except FileNotFoundError:
+            pass  # another process removed it
+
     def age(self, snapshot: str) -> float:
         """When it was last written, in seconds since the epoch; 0 if it is not there."""
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from builder.errors import StoreError
-from builder.store.atomic import storing, write
+from builder.store.atomic import storing, try_lock, write
 from builder.store.blobs import Blobs
 from builder.store.images import Images
 from builder.store.layers import Layers
@@ -32,6 +36,7 @@ class Store:
         self.layers = Layers(root / "layers", root / "locks" / "layers", self.scratch)
         self.images = Images(root / "images.json", root / "locks" / "images", self.scratch)
         self._memory = Memory(root / "memory", self.scratch)
+        self._use: int | None = None
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -105,11 +110,40 @@ class Store:
         """The path of the lock file *name*, for ``atomic.locked``."""
         return self.root / "locks" / name
 
+    @contextmanager
+    def alone(self, patience: float = 1.0) -> Iterator[bool]:
+        """Whether nobody else uses the store; if so, others wait until the block ends.
+
+        Only for what removes, and only for as long as that takes. A store that is used by ``with`` cannot be had alone.
+
+        patience  seconds for which to wait for others
+        """
+        fd = self._open_use()
+        try:
+            until = time.monotonic() + patience
+            while not (alone := try_lock(fd)) and time.monotonic() < until:
+                time.sleep(0.02)
+            yield alone
+        finally:
+            os.close(fd)
+
+    def _open_use(self) -> int:
+        path = self.lock("use")
+        with storing(path):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
     def close(self) -> None:
         """Remove this process's temporary files. The store can still be used."""
         self.scratch.close()
+        if self._use is not None:
+            os.close(self._use)
+            self._use = None
 
     def __enter__(self) -> Self:
+        # Shared, and inherited by what is forked: users never wait for each other, only for a prune that is removing.
+        if self._use is None:
+            self._use = self._open_use()
+            fcntl.flock(self._use, fcntl.LOCK_SH)
         return self
 
     def __exit__(

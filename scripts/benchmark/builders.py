@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worlds.docker import daemon_command, docker_programs
-from worlds.processes import background, remove_tree
+from worlds.processes import background, unmount_below
 
 from benchmark.measure import Command, Group
 
@@ -38,7 +38,10 @@ class Builder(Protocol):
         """What it calls itself."""
 
     def open(self, folder: Path, group: Group) -> contextlib.AbstractContextManager[None]:
-        """An empty store in *folder*, and a daemon where it needs one, until the block ends; not measured."""
+        """An empty store in *folder*, and a daemon where it needs one, until the block ends; not measured.
+
+        What is in *folder* is left there: see ``benchmark.places``.
+        """
 
     def commands(self, task: Task) -> list[Command]:
         """What one types for *task*; measured."""
@@ -85,7 +88,7 @@ class Docker:
             with background(group.enter(argv, "daemon"), log=folder / "log", ready=ready):
                 yield
         finally:
-            remove_tree(folder)
+            unmount_below(folder)
 
     def commands(self, task: Task) -> list[Command]:
         build = [self._client, "build", "--network=host", "--tag", IMAGE, *_no_cache(task), str(task.context)]
@@ -121,7 +124,7 @@ class Pybuild:
         try:
             yield
         finally:
-            remove_tree(folder)
+            unmount_below(folder)
 
     def commands(self, task: Task) -> list[Command]:
         output = f"type=docker,dest={task.tarball}" if task.tarball else "type=image"
@@ -147,7 +150,7 @@ class _Containers:
         try:
             yield
         finally:
-            remove_tree(folder)
+            unmount_below(folder)
 
     def commands(self, task: Task) -> list[Command]:
         flags = ["--isolation=chroot", "--layers", "--tls-verify=false", "--network=host", *_no_cache(task)]
@@ -199,7 +202,7 @@ class Buildkit:
             with background(group.enter(argv, "daemon"), log=folder / "log", ready=ready):
                 yield
         finally:
-            remove_tree(folder)
+            unmount_below(folder)
 
     def commands(self, task: Task) -> list[Command]:
         argv = ["buildctl", "--addr", self._address(), "build", "--progress=plain", "--frontend=dockerfile.v0"]

@@ -6,19 +6,17 @@ import argparse
 import contextlib
 import itertools
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worlds.bases import debian_layout
-from worlds.processes import remove_tree
 from worlds.registry import running_registry
 
 from benchmark.builders import Builder, Task, builders
 from benchmark.measure import Cost, Failed, Group, control_group, measure
+from benchmark.places import fresh_place, scratch_folder
 from benchmark.report import Results, document, machine, table
 from benchmark.workloads import WORKLOADS, Workload, big_layout, edit, make_context
 
@@ -45,7 +43,7 @@ def main(top: Path) -> int:
 
     results: Results = {}
     failures: list[str] = []
-    with _place(options.folder) as folder, running_registry(_made(folder / "registry")) as registry:
+    with scratch_folder(options.folder) as folder, running_registry(_made(folder / "registry")) as registry:
         bases = {"debian": registry.push(debian_layout(), "debian:stable")}
         if any("{big}" in workload.dockerfile for workload in workloads):
             bases["big"] = registry.push(big_layout(), "big:1")
@@ -72,10 +70,10 @@ class Run:
 
     def of(self, workloads: Sequence[Workload], bases: dict[str, str], results: Results) -> Iterator[Workload]:
         """Each of *workloads* when its costs are in *results*."""
-        place = _made(self.folder / workloads[0].name)
-        context = place / "context"
-        make_context(workloads[0], context, bases)
         with contextlib.ExitStack() as stack:
+            place = stack.enter_context(fresh_place(self.folder, workloads[0].name))
+            context = place / "context"
+            make_context(workloads[0], context, bases)
             groups = {}
             for builder in self.builders:
                 groups[builder.name] = stack.enter_context(control_group(f"pybuild-bench-{builder.name}"))
@@ -84,7 +82,6 @@ class Run:
             for workload in workloads:
                 results[workload.name] = self._rounds(workload, groups, place, context)
                 yield workload
-        shutil.rmtree(place)
 
     def _rounds(
         self, workload: Workload, groups: dict[str, Group], place: Path, context: Path
@@ -123,16 +120,6 @@ def _one(workload: Workload, builder: Builder, group: Group, place: Path, contex
     finally:
         if tarball:
             tarball.unlink(missing_ok=True)  # buildah will not write over one
-
-
-@contextlib.contextmanager
-def _place(wanted: Path | None) -> Iterator[Path]:
-    """A folder for stores and contexts, gone afterwards. Its name is short: a socket's path has 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=wanted or "/var/tmp"))
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
 
 
 def _made(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from trees import Device, Fifo, File, Folder, Link, Same, Tree, filled, make, read
 
 from builder.errors import BuilderError, ImageError, StoreError
+from builder.layer import xattrs
 from builder.layer.apply import apply
 from builder.layer.changes import Emptied, Entry, Removed
 from builder.layer.content import content_digest
@@ -405,6 +406,16 @@ class TestExtract:
         make(root, {"x": File("")})
         extract(tar(".wh.x"), root, "/")
         assert list(read(root)) == [".wh.x", "x"]
+
+    def test_attributes_of_users_are_left_out_and_told_of(self, root: Path) -> None:
+        capability = "0100000200200000000000000000000000000000"
+        attributes = {
+            "SCHILY.xattr.user.a": "1",
+            "SCHILY.xattr.security.capability": bytes.fromhex(capability).decode(),
+        }
+        done = extract(tar({"name": "f", "pax_headers": attributes}), root, "/")
+        assert done.notes == ("'f': the attribute 'user.a' is not kept",)
+        assert list(xattrs.read(os.fsencode(root / "f"))) == [b"security.capability"]
 
     def test_the_entry_of_the_root_changes_nothing(self, root: Path) -> None:
         root.chmod(0o711)

@@ -284,6 +284,37 @@ def test_a_blob_that_arrived_although_the_answer_was_lost_is_not_sent_again(clie
         assert len(server.requests("PUT", "/uploads/")) == 4
 
 
+@pytest.mark.parametrize("said", ["0-9", "0-99999999"])
+def test_a_registry_that_counts_wrongly_does_not_keep_us(client, image, monkeypatch, said):
+    monkeypatch.setattr(upload, "CHUNK", 400_000)
+
+    def hook(got):
+        if got.method == "PATCH":
+            return Reply(202, {"Location": got.path, "Range": said})
+        return Reply(413) if len(got.body) > 500_000 else None
+
+    with serving(Shelf(hook)) as server:
+        assert failure(client, server, image).code == "broken-upload"
+        assert len(server.requests("PATCH")) < 50
+
+
+def test_a_registry_that_always_loses_what_it_had_is_given_up(client, image):
+    def hook(got):
+        if got.method == "PUT" and "/uploads/" in got.path:
+            return Reply(500)
+        if got.method == "GET" and "/uploads/" in got.path:
+            asked.append(got)
+            # Now it has all of the largest blob, now nothing.
+            return Reply(204, {"Range": "0-1500000"} if len(asked) % 2 else {})
+        return None
+
+    asked: list[object] = []
+    image.descriptor, small = Image(image.folder, random.Random(9).randbytes(1_500_001)).descriptor, image
+    with serving(Shelf(hook)) as server:
+        assert failure(client, server, small).code == "broken-upload"
+        assert len(server.got) < 200
+
+
 def test_an_upload_that_never_succeeds_is_given_up(client, image):
     with serving(Shelf(lambda got: Reply(500) if got.method == "PUT" else None)) as server:
         error = failure(client, server, image)

@@ -6,25 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from worlds.terminal import Recorded, surroundings
 
-from builder.cli.environment import Surroundings
 from builder.cli.main import main
-
-
-class Text:
-    """A stream that remembers."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
-
-    def is_terminal(self) -> bool:
-        return False
-
-    def size(self) -> tuple[int, int]:
-        return 80, 24
 
 
 @pytest.fixture
@@ -38,11 +22,12 @@ def context(tmp_path: Path) -> Path:
 
 
 def said(context: Path, *words: str) -> str:
-    out, err = Text(), Text()
-    environ = {"HOME": "/nonexistent", "PYBUILD_ROOT": str(context.parent / "store")}
-    code = main(["context", "ls", *words, str(context)], Surroundings(environ=environ, stdin=0, stdout=out, stderr=err))
-    assert (code, err.text) == (0, "")
-    return out.text
+    world = surroundings({"HOME": "/nonexistent", "PYBUILD_ROOT": str(context.parent / "store")})
+    code = main(["context", "ls", *words, str(context)], world)
+    assert isinstance(world.stdout, Recorded)
+    assert isinstance(world.stderr, Recorded)
+    assert (code, world.stderr.text) == (0, "")
+    return world.stdout.text
 
 
 def test_the_context_is_listed_without_what_is_ignored(context: Path) -> None:

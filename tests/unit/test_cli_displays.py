@@ -15,6 +15,7 @@ from builder.events import (
     BuildFinished,
     Event,
     Exported,
+    LintWarning,
     Note,
     PlanReady,
     Progress,
@@ -39,6 +40,41 @@ def told(kind: type[Display], *events: Event | float) -> tuple[Display, Recorded
         else:
             shown.emit(event)
     return shown, out
+
+
+CASING = LintWarning(
+    "FromAsCasing",
+    "'as' and 'FROM' keywords' casing do not match",
+    "https://docs.docker.com/go/dockerfile/rule/from-as-casing/",
+    "Dockerfile:1\n  FROM x as y\n  ^^^^^^^^^^^",
+    1,
+)
+
+
+def test_what_the_lint_rules_found_comes_last_and_once() -> None:
+    shown, out = told(Plain, CASING, CASING, BuildFinished(1.5, 0, 0))
+    shown.close()
+    shown.close()
+    assert out.text == (
+        "1 warning found (--debug or --check tell more):\n"
+        " - FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)\n"
+        "built in 1.5s\n"
+    )
+
+
+def test_debugging_shows_where_warnings_stand_and_where_they_are_explained() -> None:
+    shown, out = told(Plain, CASING)
+    shown.details = True
+    shown.close()
+    assert out.text == (
+        "1 warning found:\n"
+        " - FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)\n"
+        "More info: https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n"
+        "Dockerfile:1\n"
+        "  FROM x as y\n"
+        "  ^^^^^^^^^^^\n"
+        "\n"
+    )
 
 
 def test_a_plain_log_tells_a_build_from_its_plan_to_its_tarball() -> None:

@@ -112,8 +112,8 @@ class Bench:
         return self.build(*words, check=False, json_events=False, **how)
 
     def image(self, *words: str | Path, **how: Any) -> tuple[Built, Image]:
-        """Build, and read the image from an OCI layout, which is overwritten each time."""
-        layout = self.room / "layout"
+        """Build, and read the image from an OCI layout, each time a new one."""
+        layout = self.room / f"layout-{len(list(self.room.glob('layout-*')))}"
         built = self.build(*words, "-o", f"type=oci,dest={layout},tar=false", output="", **how)
         return built, Image.of(layout)
 

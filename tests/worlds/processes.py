@@ -86,7 +86,7 @@ def answers(host: str, port: int) -> bool:
 
 def remove_tree(folder: Path) -> None:
     """*folder* is gone, with what is mounted in it and what belongs to the ids of a rootless store."""
-    _unmount_below(folder)
+    unmount_below(folder)
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
@@ -98,10 +98,11 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path, *, itself: bool = True) -> None:
+    """Nothing is mounted in *folder* any more, nor, unless *itself* is false, on it."""
     # proc_pid_mountinfo(5): the fifth field is the mount point, its blanks as \040; the deepest come last.
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split(" ")[4].replace("\\040", " ") for line in lines]
+    points = [Path(line.split(" ")[4].replace("\\040", " ")) for line in lines]
     for point in reversed(points):
-        if Path(point).is_relative_to(folder):
-            subprocess.run(["umount", "--lazy", point], check=False, stderr=subprocess.DEVNULL)
+        if point.is_relative_to(folder) and (itself or point != folder):
+            subprocess.run(["umount", "--lazy", str(point)], check=False, stderr=subprocess.DEVNULL)

@@ -85,12 +85,18 @@ def _reasons(found: Iterable[Why], context: Context, as_json: bool) -> str:
                 for why in found
             ]
         )
-    return "".join(f"{harmless(reason(why))}\n" for why in found)
+    return "".join(f"{harmless(reason(why, there=_there(why, context)))}\n" for why in found)
 
 
-def reason(why: Why) -> str:
-    """Whether a path is in the context and why, in one line."""
+def _there(why: Why, context: Context) -> bool:
+    return not why.included or context.root.lstat(why.path) is not None
+
+
+def reason(why: Why, *, there: bool = True) -> str:
+    """Whether a path is in the context and why, in one line; *there*: whether the context has such a path."""
     line = f"{why.name}:{why.line}: {why.pattern}"
+    if not there:
+        return f"{why.path}: nothing is there, and no pattern excludes it"
     if not why.line:
         return f"{why.path}: in the context; no pattern excludes it"
     if not why.included:
