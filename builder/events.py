@@ -1,7 +1,7 @@
 """What happened during a build, as frozen values made of strings and numbers. Only ``cli`` draws them.
 
-The life of a step: ``StepStarted``, any number of ``StepOutput``, then one of ``StepFinished``, ``StepCached`` (without a
-start) or ``StepFailed``. ``step`` is the same number in all of them, counted over the whole build from 1.
+The life of a step: ``StepStarted``, any number of ``StepOutput``, then one of ``StepFinished``, ``StepCached`` (without
+a start) or ``StepFailed``. ``step`` is the same number in all of them, counted over the whole build from 1.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import pytest
 from worlds.bases import busybox_layout, debian_layout
 from worlds.command import Pybuild, installed_for
 from worlds.docker import DockerDaemon, docker_programs, running_docker
+from worlds.foreign import Foreign, both_busyboxes, foreign_busybox_layout, foreign_debian_layout
+from worlds.foreign import foreign as find_foreign
 from worlds.people import Person, has_subordinate_ids, whoever_runs_this
 from worlds.people import ordinary_user as find_ordinary_user
 from worlds.processes import remove_tree
@@ -184,3 +186,32 @@ def busybox_oci(require: Callable[..., None], workroom: Path) -> Path:
     """The same base as an OCI layout that everybody can read, for ``--build-context``; tests leave it as it is."""
     require("busybox")
     return Path(shutil.copytree(busybox_layout(), workroom / "busybox-oci"))
+
+
+@pytest.fixture(scope="session")
+def foreign(require: Callable[..., None]) -> Foreign:
+    """A platform that this machine does not have, but an emulator for it."""
+    found = find_foreign()
+    require(f"qemu-{found.machine}-static")
+    return found
+
+
+@pytest.fixture(scope="session")
+def foreign_busybox(require: Callable[..., None], workroom: Path) -> Path:
+    """``busybox_oci`` for the other platform; without an emulator it is as good to be built on."""
+    require("busybox", "mmdebstrap")
+    return Path(shutil.copytree(foreign_busybox_layout(), workroom / "foreign-busybox"))
+
+
+@pytest.fixture(scope="session")
+def foreign_debian(require: Callable[..., None], workroom: Path) -> Path:
+    """An OCI layout with a Debian of the other platform, with apt."""
+    require("mmdebstrap")
+    return Path(shutil.copytree(foreign_debian_layout(), workroom / "foreign-debian"))
+
+
+@pytest.fixture(scope="session")
+def both_busyboxes_oci(require: Callable[..., None], workroom: Path) -> Path:
+    """An OCI layout whose one image is an index: this platform's busybox, and the other's."""
+    require("busybox", "mmdebstrap")
+    return both_busyboxes(workroom / "both-busyboxes")

@@ -16,7 +16,7 @@ _LIMITS_HINT = "limit pybuild itself, for instance with systemd-run or the conta
 
 
 def _refused(name: str, why: str, hint: str | None = None, *, kind: str = "value", short: str = "") -> Option:
-    listed = name in ("load", "cache-from", "cache-to")
+    listed = name in ("cache-from", "cache-to")
     return Option(name=name, kind=kind, short=short, refused=why, refused_hint=hint, hidden=not listed)
 
 
@@ -109,6 +109,9 @@ OPTIONS = (
     Option(
         name="push", kind="flag", group=_OUT, summary="Push to the registry that the tag names: --output type=registry"
     ),
+    Option(
+        name="load", kind="flag", group=_OUT, summary="Load into the Docker daemon that answers: --output type=docker"
+    ),
     Option(name="iidfile", metavar="FILE", group=_OUT, summary="Write the image's id to a file"),
     Option(name="metadata-file", metavar="FILE", group=_OUT, summary="Write digests and names to a file, as JSON"),
     Option(name="no-cache", kind="flag", group=_HOW, summary="Perform every step anew"),
@@ -144,12 +147,6 @@ OPTIONS = (
     Option(name="provenance", kind="list", hidden=True),
     Option(name="rm", kind="flag", hidden=True),
     Option(name="force-rm", kind="flag", hidden=True),
-    _refused(
-        "load",
-        "there is no daemon to load into",
-        "write a tarball with -o type=docker,dest=FILE and load it with: docker load -i FILE",
-        kind="flag",
-    ),
     _refused("cache-from", "no cache is read from elsewhere", "the store is the cache: keep it with --root FOLDER"),
     _refused("cache-to", "no cache is written elsewhere", "the store is the cache: keep it with --root FOLDER"),
     _refused("print", "it is buildx's old name of --call"),

@@ -13,6 +13,7 @@ from builder.errors import UsageError
 _PASSED = (
     *(name for proxy in ("HTTP", "HTTPS", "FTP", "NO", "ALL") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")),
     "DOCKER_CONFIG",
+    "DOCKER_HOST",
     "REGISTRY_AUTH_FILE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",

@@ -81,11 +81,6 @@ def _placed(out: Output) -> Output:
             reject(f"--output type={out.kind}: a folder is needed", "name it with dest=FOLDER")
         if os.path.exists(out.dest) and not os.path.isdir(out.dest):
             reject(f"--output type={out.kind}: {out.dest} is a file, not a folder")
-    elif out.kind == "docker" and not out.dest:
-        reject(
-            "--output type=docker without dest loads into a daemon, which is not supported",
-            "write a tarball with type=docker,dest=FILE and load it with: docker load -i FILE",
-        )
     elif os.path.isdir(out.dest):
         reject(f"--output type={out.kind}: {out.dest} is a folder, not a file")
     if out.kind in ("oci", "tar") and not out.dest:
@@ -94,11 +89,12 @@ def _placed(out: Output) -> Output:
 
 
 def outputs(
-    values: Iterable[str], *, push: bool, tags: tuple[str, ...], context: str, several: bool, terminal: bool
+    values: Iterable[str], *, push: bool, load: bool, tags: tuple[str, ...], context: str, several: bool, terminal: bool
 ) -> tuple[Output, ...]:
     """All outputs of a build.
 
     push      ``--push``
+    load      ``--load``: a Docker archive without a destination goes into the daemon
     context   as written: it names the tarball that is written where no output is given
     several   more than one platform is built
     terminal  stdout is a terminal
@@ -111,6 +107,8 @@ def outputs(
             found[i] = Output(kind="registry", attributes=found[i].attributes)
         if not any(one.kind == "registry" for one in found):
             found.append(Output(kind="registry"))
+    if load and not any(one.kind == "docker" and not one.dest for one in found):
+        found.append(Output(kind="docker"))
     if not found:
         # An index of several platforms does not fit Docker's own format; docker load takes the OCI one as well.
         found = [Output(kind="oci" if several else "docker", dest=default_name(tags, context) + ".tar")]
@@ -118,7 +116,7 @@ def outputs(
         if one.kind == "registry" and not tags and not one.attributes.get("name"):
             reject("a tag is needed to push", "name the image with --tag REGISTRY/NAME", code="missing-tag")
         if one.kind == "docker" and several:
-            reject("--output type=docker cannot hold several platforms", f"use type=oci,dest={one.dest}")
+            reject("--output type=docker cannot hold several platforms", "use type=oci,dest=FILE")
     if sum(one.dest == "-" for one in found) > 1:
         reject("only one --output can write to stdout")
     if terminal and any(one.dest == "-" for one in found):

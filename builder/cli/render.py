@@ -210,6 +210,8 @@ def exported(event: Exported) -> str:
         return harmless(f"pushed {names or event.dest} ({event.digest})")
     if event.kind in ("image", "cacheonly"):
         return harmless(f"kept in the store: {names or event.digest}")
+    if event.kind == "daemon":
+        return harmless(f"loaded into the Docker daemon: {names or event.digest}")
     many = f" ({size(event.size)})" if event.size else ""
     what = {"oci": "an OCI image", "tar": "the root file system", "local": "the root file system"}.get(event.kind, "")
     if event.dest == "-":

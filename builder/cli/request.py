@@ -28,6 +28,7 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
     outs = outputs(
         parsed.many("output"),
         push=parsed.flag("push"),
+        load=parsed.flag("load"),
         tags=tags,
         context=context,
         several=len(machines) > 1,

@@ -5,5 +5,6 @@ instructions    one frozen type per instruction
 source          files and spans
 words           quotes, escapes and ``$variables`` of a word
 ignore          which paths of a context are left out
-lint            the lint rules that the text alone decides; ``lint_options``: which are to be heeded
+lint            the lint rules that the text alone decides; ``lint_options``: which are to be heeded;
+                ``lint_rules``: what each asks for
 """

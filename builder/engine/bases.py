@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from builder.engine.streams import StoreSource, Tee, Unpacking
+from builder.engine.streams import Remembered, Tee, Unpacking
 from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.documents import (
@@ -172,16 +172,26 @@ class Bases:
             descriptor = self._store.images.resolve(reference)
             if descriptor is not None:
                 try:
-                    return self._of(key, descriptor, StoreSource(self._store), f"{reference}@{descriptor.digest}")
+                    source = Remembered(self._store, partial(self._repository, reference))
+                    return self._of(key, descriptor, source, f"{reference}@{descriptor.digest}")
                 except ImageError:
                     # The store has the name for another platform, or not the whole image: the registry has both.
                     pass
-        if self._registry is None:
-            self._registry = self._make_registry()
-        descriptor, source = self._registry.resolve(reference)
-        found = self._of(key, descriptor, source, f"{reference.at(descriptor.digest)}")
+        descriptor, repository = self._asked().resolve(reference)
+        found = self._of(key, descriptor, repository, f"{reference.at(descriptor.digest)}")
         self._store.images.tag(reference, descriptor)
         return found
+
+    def _asked(self) -> Registry:
+        if self._registry is None:
+            self._registry = self._make_registry()
+        return self._registry
+
+    def _repository(self, reference: Reference) -> Source:
+        # HTTP is for those alone who talk to a registry.
+        from builder.registry.client import Repository
+
+        return Repository(self._asked(), reference)
 
     def _of(self, key: BaseKey, descriptor: Descriptor, source: Source, pinned: str) -> Found:
         if descriptor.media_type in INDEX_TYPES:

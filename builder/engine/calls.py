@@ -35,11 +35,11 @@ class File:
 
 
 def check(request: BuildRequest, emit: Emit = silent) -> tuple[File | None, Checked]:
-    """What is wrong or odd about the Dockerfile, and the file, unless it cannot be parsed.
+    """What is wrong or odd about the Dockerfile, and the file, unless it cannot be read.
 
     Without a target all stages are looked at. Base images are asked for, as for a build.
 
-    raises   BuilderError where there is no Dockerfile or no context
+    raises   BuilderError where there is no context
     """
     try:
         with Store.open(Path(request.root)) as store, open_world(request, store, emit) as (world, source):

@@ -88,7 +88,7 @@ def _failed(error: OSError, step: CopyStep) -> BuilderError:
     shown = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
     message = f"cannot copy to {step.target}: {error.strerror}{shown}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(message, code="no-space", where=step.where, hint="pybuild prune makes room in the store")
+        return StoreError(message, code="disk-full", where=step.where, hint="pybuild prune makes room in the store")
     return HostError(message, code="copy-failed", where=step.where)
 
 

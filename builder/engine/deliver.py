@@ -109,8 +109,16 @@ def _write(
     from builder.export.archive import write_archive
     from builder.export.layout import NamedImage, write_layout, write_layout_folder
 
+    familiar = tuple(name.familiar for name in names)
     named = NamedImage(files=ImageFiles(descriptor=descriptor, blob=world.store.blobs.path), names=names)
     meter = Meter(world, output.dest, _size(images))
+    if output.kind == "docker" and not output.dest:
+        from builder.export.daemon import load_into_daemon
+
+        size = load_into_daemon([named], world.settings.environment, report=meter)
+        meter.done()
+        world.emit(Exported("daemon", "", size, familiar, descriptor.digest))
+        return
     if output.attributes.get("tar") == "false":
         size = write_layout_folder([named], output.dest, report=meter)
     elif output.kind == "oci":
@@ -118,7 +126,7 @@ def _write(
     else:
         size = write_archive([named], output.dest, report=meter)
     meter.done()
-    world.emit(Exported(output.kind, output.dest, size, tuple(name.familiar for name in names), descriptor.digest))
+    world.emit(Exported(output.kind, output.dest, size, familiar, descriptor.digest))
 
 
 def _size(images: Sequence[Assembled]) -> int:
@@ -144,7 +152,7 @@ class Meter:
         self._tell(finished=True)
 
     def _tell(self, *, finished: bool) -> None:
-        label = "standard output" if self._dest == "-" else self._dest
+        label = {"-": "standard output", "": "the Docker daemon"}.get(self._dest, self._dest)
         done = min(self._written, self._total)
         self._world.emit(Progress(f"export {self._dest}", "export", label, done, self._total, finished))
 

@@ -43,8 +43,13 @@ class Source:
 
 
 @contextmanager
-def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tuple[World, Source]]:
-    """The world in which *request* is built, and what it builds."""
+def open_world(
+    request: BuildRequest, store: Store, emit: Emit, *, remember: bool = True
+) -> Iterator[tuple[World, Source]]:
+    """The world in which *request* is built, and what it builds.
+
+    remember   keep the hashes of the contexts' files for the next build
+    """
     settings = _settings(request)
     arrived = arrive(request.context, request.context_stream, store, settings)
     folder = arrived.folder
@@ -53,7 +58,7 @@ def open_world(request: BuildRequest, store: Store, emit: Emit) -> Iterator[tupl
     dockerfile = parse(text, name)
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
-    contexts = Contexts(request, folder, path, store, settings)
+    contexts = Contexts(request, folder, path, store, settings, remember=remember)
     settings = _timed(settings, request, contexts)
     bases = Bases(store, request.contexts, lambda: _registry(request), pull=request.pull, emit=emit)
     world = World(
@@ -132,8 +137,16 @@ class Contexts:
     """The build contexts of one build, each opened once, when it is first wanted."""
 
     def __init__(
-        self, request: BuildRequest, folder: Path, dockerfile: Path | None, store: Store, settings: Settings
+        self,
+        request: BuildRequest,
+        folder: Path,
+        dockerfile: Path | None,
+        store: Store,
+        settings: Settings,
+        *,
+        remember: bool = True,
     ) -> None:
+        self._remember = remember
         self._settings = settings
         self._request = request
         self._folder = folder
@@ -159,7 +172,7 @@ class Contexts:
             without=written_beneath(folder, self._request.outputs),
             name=name,
             load=lambda: self._store.memory(memory),
-            save=lambda known: self._store.remember(memory, known),
+            save=(lambda known: self._store.remember(memory, known)) if self._remember else None,
         )
 
 

@@ -85,7 +85,7 @@ def _put_in_place(
         return
     error.where = found.where if error.where is None else _Places(found.where, error.where)
     hints = [hint for hint in (found.hint, error.hint) if hint]
-    error.hint = "; ".join(hints) or None
+    error.hint = " ".join(hints) or None
 
 
 @dataclass(frozen=True, slots=True)

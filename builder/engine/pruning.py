@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,11 +80,15 @@ def prune(store: Store, request: PruneRequest, platform: Platform, created: Crea
         _records(store, request, platform, sizes)
         # What is known of snapshots goes here and now, their trees behind the gate when others may work again.
         later = _nothing if request.cache != "none" else None
-        collect(store, grace=0 if alone else GRACE, remove_snapshot=later, spare=was)
+        age = time.time() - request.before if request.before is not None else 0.0
+        collect(store, grace=max(age, 0.0 if alone else GRACE), remove_snapshot=later, spare=was)
         unwanted = _unwanted(store, request, platform, was, containers, alone=alone)
         if request.cache == "all" and alone and request.before is None and request.keep is None:
             for name in _names(store.root / "memory"):
                 (store.root / "memory" / name).unlink(missing_ok=True)
+        for shard in _names(store.root / "records") if alone else ():
+            with suppress(OSError):  # it holds records
+                (store.root / "records" / shard).rmdir()
         freed = sum(size for path, size in files.items() if not os.path.lexists(path))
     removed, trees_freed = _remove(store, unwanted)
     roots = {one.snapshot for one in containers}

@@ -17,7 +17,14 @@ from builder.engine.recompress import Packing, repacked
 from builder.engine.saving import hold_layers
 from builder.errors import BuilderError, ImageError
 from builder.events import Emit, Progress
-from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, compression_of
+from builder.image.documents import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    compression_of,
+)
 from builder.image.names import Platform, Reference
 from builder.image.views import ImageFiles
 
@@ -60,20 +67,26 @@ def _prepared(store: Store, image: Image, *, all_platforms: bool) -> Descriptor:
             return image.top
         return replace(image.chosen, platform=None, annotations={})
     manifest, config = image.whole()
-    layers = [
-        repacked(ImageLayer(descriptor=layer, diff_id=diff_id, created=None), Packing(kind="gzip"), store).descriptor
-        if compression_of(layer.media_type) == "uncompressed"
-        else layer
-        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
-    ]
-    if layers == list(manifest.layers):
+    packed = compressed(store, manifest, config)
+    if packed == manifest:
         return image.top
-    data = replace(manifest, layers=tuple(layers)).bytes()
+    data = packed.bytes()
     made = Descriptor(media_type=image.top.media_type, digest=store.blobs.write(data), size=len(data))
     for name in image.names:
         store.images.tag(name, made)
     store.images.forget(image.top.digest)
     return made
+
+
+def compressed(store: Store, manifest: Manifest, config: ImageConfig) -> Manifest:
+    """*manifest* with those layers compressed that are not."""
+    layers = tuple(
+        repacked(ImageLayer(descriptor=layer, diff_id=diff_id, created=None), Packing(kind="gzip"), store).descriptor
+        if compression_of(layer.media_type) == "uncompressed"
+        else layer
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    )
+    return replace(manifest, layers=layers)
 
 
 def _is_whole(store: Store, top: Descriptor) -> bool:

@@ -3,7 +3,7 @@
 Found by reading a layer's headers once, and remembered by its diff id. What the store has not (layers of a base on
 which nothing was performed) counts as big as it is compressed.
 
-source   moby, layer/layer_store.go: a layer's size is what tar-split's unpacker counts, the sizes of its entries
+source   moby, daemon/graphdriver/overlay2, ApplyDiff; pkg/directory, Size: files once, symbolic links by what they say
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from builder.image.names import Digest
 
 if TYPE_CHECKING:
     from builder.engine.images import Image
+    from builder.layer.members import Member
     from builder.store.store import Store
 
 _MEMORY = "layer sizes"
@@ -71,7 +72,13 @@ def _measure(store: Store, layer: Descriptor) -> int:
         store.blobs.open(layer.digest) as packed,
         Reader(decompressed(compression_of(layer.media_type), packed)) as tar,
     ):
-        return sum(member.whole or member.size for member in tar if member.kind in (b"0", b"\0", b"7"))
+        return sum(_size(member) for member in tar)
+
+
+def _size(member: Member) -> int:
+    if member.kind in (b"0", b"\0", b"7"):
+        return member.whole or member.size
+    return len(member.link) if member.kind == b"2" else 0
 
 
 def shared(sizes: Mapping[Digest, Sequence[tuple[Digest, int]]]) -> dict[Digest, int]:

@@ -12,6 +12,7 @@ from builder.image.documents import Descriptor
 from builder.image.views import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
+    from builder.engine.bases import Source
     from builder.store.store import Store
 
 
@@ -59,6 +60,20 @@ class StoreSource:
     def _must(self, descriptor: Descriptor) -> None:
         if not self._store.blobs.has(descriptor.digest):
             raise ImageError(f"the store does not have {descriptor.digest}", code="missing-blob")
+
+
+class Remembered(StoreSource):
+    """An image that the store knows by name: layers that it has not, or no more, come from where the name leads."""
+
+    def __init__(self, store: Store, elsewhere: Callable[[], Source]) -> None:
+        super().__init__(store)
+        self._elsewhere = elsewhere
+
+    def open(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
+        """A blob as a stream."""
+        if self._store.blobs.has(descriptor.digest):
+            return super().open(descriptor)
+        return self._elsewhere().open(descriptor)
 
 
 class Tee:

@@ -20,6 +20,7 @@ from builder.plan.fold import fold
 from builder.plan.graph import Command, Graph, Node, stage_hint
 from builder.plan.heed import heeded, violation
 from builder.plan.lint import check_base_platform, check_default_args
+from builder.plan.nearest import nearest
 from builder.plan.scope import Scope, global_scope, same_system
 from builder.plan.stages import build_graph, target_of
 from builder.plan.state import Job, StageState, empty_image, first_state, image_of_base
@@ -65,7 +66,8 @@ def mention(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKey, Ba
     for node in (*graph.stages, *graph.images.values()):
         if node.key == key:
             where = node.origin.image.span if node.origin else node.where
-            return Mention(where, stage_hint(graph, key.name) if key.name not in options.contexts else None)
+            meant = nearest(key.name.lower(), graph.by_name) if key.name not in options.contexts else ""
+            return Mention(where, f"did you mean {meant}?" if meant else None)
     return None
 
 

@@ -27,7 +27,7 @@ def choose(store_root: Path, key_suffix: str, wanted: str = "auto") -> Snapshott
         raise HostError(
             "the snapshotter fuse-overlayfs is not supported by this version",
             code="snapshotter-unsupported",
-            hint="use --snapshotter overlay, copy or auto",
+            hint="use --isolation overlay, copy or auto",
         )
     if wanted not in ("auto", "overlay", "copy"):
         raise UsageError(f"unknown snapshotter {wanted}", code="unknown-snapshotter")
@@ -39,7 +39,7 @@ def choose(store_root: Path, key_suffix: str, wanted: str = "auto") -> Snapshott
             raise HostError(
                 f"overlayfs does not work in {store_root}: {refusal}",
                 code="no-overlay",
-                hint="put the store on ext4, xfs, btrfs or tmpfs, or use --snapshotter copy",
+                hint="put the store on ext4, xfs, btrfs or tmpfs, or use --isolation copy",
             )
     return Clone(store_root, f"copy-{key_suffix}")
 

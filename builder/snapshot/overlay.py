@@ -142,7 +142,7 @@ class Overlay:
             raise ImageError(
                 f"{len(snapshot.layers)} layers are more than overlayfs can stack ({MOST_LAYERS})",
                 code="too-many-layers",
-                hint="join steps, or build with --snapshotter copy",
+                hint="join steps, or build with --isolation copy",
             )
         return tuple(self._shelf.folder(layer) / "fs" for layer in reversed(snapshot.layers))
 

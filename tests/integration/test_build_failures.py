@@ -158,7 +158,7 @@ def test_a_command_that_fails_is_shown_with_its_end(everyone: Bench) -> None:
         "did not complete successfully: exit code: 42\n"
         "  Dockerfile:2\n"
         "    RUN echo to stdout; echo to stderr >&2; \\\n"
-        X
+        f"    {'^' * len('RUN echo to stdout; echo to stderr >&2; |')}\n"
     )
     done = bench.text()
     assert done.code == 1

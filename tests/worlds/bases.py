@@ -16,18 +16,21 @@ import platform
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from worlds.processes import remove_tree
+
 Layer = Callable[[BinaryIO], None]
 
-_RECIPE = "6"  # a new number makes every cached base anew
-_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+RECIPE = "6"  # a new number makes every cached base anew
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
-_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def cache_folder() -> Path:
@@ -39,10 +42,10 @@ def cache_folder() -> Path:
 
 def debian_layout() -> Path:
     """An OCI layout of this machine's Debian (or Ubuntu): what is required and apt, as in the official image."""
-    sources = _apt_sources()
-    options = _apt_options()
+    sources = apt_sources()
+    options = apt_options()
     certificates = _certificates()
-    parts = [_RECIPE, *options, *(path.read_text(errors="replace") for path in (*sources, *certificates))]
+    parts = [RECIPE, *options, *(path.read_text(errors="replace") for path in (*sources, *certificates))]
     environment = _environment(certificates)
 
     def make(layout: Path) -> None:
@@ -61,7 +64,7 @@ def debian_layout() -> Path:
         )
         with archive.open("rb") as tar:
             layer = partial(shutil.copyfileobj, tar)
-            write_layout(layout, layer, config={"Cmd": ["bash"], "Env": [_PATH, *environment]})
+            write_layout(layout, layer, config={"Cmd": ["bash"], "Env": [PATH, *environment]})
         archive.unlink()
 
     return kept_layout("debian", [*parts, *environment], make)
@@ -72,16 +75,19 @@ def busybox_layout() -> Path:
     program = Path(shutil.which("busybox") or "/bin/busybox").resolve()
 
     def make(layout: Path) -> None:
-        write_layout(layout, partial(_write_busybox, program), config={"Cmd": ["sh"], "Env": [_PATH]})
+        write_layout(layout, partial(write_busybox, program), config={"Cmd": ["sh"], "Env": [PATH]})
 
-    return kept_layout("busybox", [_RECIPE, hashlib.sha256(program.read_bytes()).hexdigest()], make)
+    return kept_layout("busybox", [RECIPE, hashlib.sha256(program.read_bytes()).hexdigest()], make)
 
 
-def write_layout(layout: Path, *layers: Layer, config: Mapping[str, Any], tag: str = "latest") -> None:
+def write_layout(
+    layout: Path, *layers: Layer, config: Mapping[str, Any], tag: str = "latest", architecture: str = ""
+) -> None:
     """An OCI image layout with one image.
 
     layers   each writes its uncompressed tar to the stream that it is given
     config   as in the image configuration: Cmd, Env …
+    architecture   as images call it; this machine's where none is given
     """
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -94,7 +100,7 @@ def write_layout(layout: Path, *layers: Layer, config: Mapping[str, Any], tag: s
         return _descriptor(kind, digest, len(data))
 
     document = {
-        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "architecture": architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in packed]},
@@ -152,14 +158,17 @@ def kept_layout(name: str, parts: Sequence[str], make: Callable[[Path], None]) -
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not layout.exists():
             for old in cache_folder().glob(f"{name}-*"):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+                # A younger one may be another checkout's, whose tests are running.
+                if time.time() - old.stat().st_mtime > 24 * 3600:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
             unfinished = layout.with_name(layout.name + "-unfinished")
+            remove_tree(unfinished)  # of a run that was killed
             make(unfinished)
             unfinished.rename(layout)
     return layout
 
 
-def _apt_sources() -> list[Path]:
+def apt_sources() -> list[Path]:
     """The distribution's own sources; those of other parties say nothing about a base image."""
     folder = Path("/etc/apt")
     candidates = (
@@ -174,7 +183,7 @@ def _has_entries(path: Path) -> bool:
     return any(line.strip() and not line.startswith("#") for line in path.read_text().splitlines())
 
 
-def _apt_options() -> list[str]:
+def apt_options() -> list[str]:
     """How this machine reaches its mirror (proxies, a mirror of old snapshots), as apt.conf(5) lines."""
     dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
     wanted = ("Acquire::http::Proxy ", "Acquire::https::Proxy ", "Acquire::Check-Valid-Until ", "Acquire::Check-Date ")
@@ -194,7 +203,7 @@ def _environment(certificates: Sequence[Path]) -> list[str]:
     found: dict[str, str] = {}
     if certificates:
         # Both bring their own list of authorities along unless told.
-        found |= {"PIP_CERT": _BUNDLE, "NODE_EXTRA_CA_CERTS": _BUNDLE}
+        found |= {"PIP_CERT": BUNDLE, "NODE_EXTRA_CA_CERTS": BUNDLE}
     index = _answer("pip", "config", "get", "global.index-url") or os.environ.get("PIP_INDEX_URL", "")
     if index.startswith("http") and "@" not in index:  # never a password: the layout lies in a cache
         found["PIP_INDEX_URL"] = index
@@ -210,7 +219,8 @@ def _answer(*argv: str) -> str:
     return subprocess.run(argv, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
 
 
-def _write_busybox(program: Path, out: BinaryIO) -> None:
+def write_busybox(program: Path, out: BinaryIO, *, applets_of: Path | None = None) -> None:
+    """A root of one static busybox. *applets_of* tells the names of the applets where *program* does not run here."""
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
 
         def add(name: str, *, kind: bytes, mode: int, data: bytes = b"", link: str = "") -> None:
@@ -221,7 +231,9 @@ def _write_busybox(program: Path, out: BinaryIO) -> None:
         for folder, mode in (("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777)):
             add(folder, kind=tarfile.DIRTYPE, mode=mode)
         add("bin/busybox", kind=tarfile.REGTYPE, mode=0o755, data=program.read_bytes())
-        applets = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+        applets = subprocess.run(
+            [applets_of or program, "--list"], check=True, capture_output=True, text=True
+        ).stdout.split()
         for applet in sorted(set(applets) - {"busybox"}):
             add(f"bin/{applet}", kind=tarfile.SYMTYPE, mode=0o777, link="busybox")
         add("etc/passwd", kind=tarfile.REGTYPE, mode=0o644, data=b"root:x:0:0:root:/root:/bin/sh\n")

@@ -205,14 +205,14 @@ def mounts_below(folder: Path) -> list[str]:
     return [line.split(" ")[4] for line in lines if Path(line.split(" ")[4]).is_relative_to(folder)]
 
 
-def processes_of(store: Path) -> list[int]:
-    """Processes that have the store in their environment or on their command line."""
+def processes_of(folder: Path) -> list[int]:
+    """Processes that have *folder* in their environment or on their command line."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            said = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+            said = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
         except OSError:
             continue  # it ended meanwhile
-        if os.fsencode(store) in said and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
+        if os.fsencode(folder) in said and int(entry.name) != os.getpid():
+            found.append(int(entry.name))
     return found

@@ -1,0 +1,169 @@
+"""What this machine allows, found by trying: identities, namespaces, snapshotters, and why no better ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.engine.behind import behind
+from builder.errors import HostError
+from builder.image.names import Platform
+from builder.sandbox.gate import Identity, identity
+from builder.snapshot.choose import choose
+from builder.store.store import Store
+
+_IDENTITIES = {
+    "none": "root, without a user namespace",
+    "subid": "a user namespace with the ids of /etc/subuid and /etc/subgid",
+    "single": "a user namespace with one id",
+}
+_SNAPSHOTTERS = {
+    "overlay": "layers are mounted upon each other by the kernel",
+    "fuse-overlayfs": "layers are mounted upon each other by a program",
+    "copy": "layers are copied, with shared extents where the file system has them",
+}
+_MARGIN = 1 << 30
+"""Bytes that should be free in the store's file system."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One way to do something; of each topic the better ones come first.
+
+    topic   ``identities``, ``namespaces``, ``isolation``, ``store``
+    name    as the option says it: ``subid``, ``overlay``
+    works   whether this machine allows it; None: it was not tried, since what it needs does not work
+    taken   whether a build takes it if nothing else is asked for
+    detail  what it is, or why it does not work;  hint  what makes it work
+    """
+
+    topic: str
+    name: str
+    works: bool | None
+    taken: bool = False
+    detail: str = ""
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """All that was found. ``able``: builds can be made here."""
+
+    kernel: str
+    platform: Platform
+    store: str
+    filesystem: str
+    free: int
+    rungs: tuple[Rung, ...]
+
+    @property
+    def able(self) -> bool:
+        """Whether a build can be made: there are namespaces, and a snapshotter."""
+        taken = {rung.topic for rung in self.rungs if rung.taken and rung.works}
+        return {"identities", "namespaces", "isolation"} <= taken
+
+
+def diagnose(root: Path) -> Diagnosis:
+    """What this machine allows to a build whose store is *root*.
+
+    raises   StoreError if the store cannot be opened
+    """
+    with Store.open(root):
+        system = os.uname()
+        free = shutil.disk_usage(root).free
+        return Diagnosis(
+            kernel=f"{system.sysname} {system.release}",
+            platform=Platform.normalised("linux", system.machine),
+            store=str(root),
+            filesystem=_filesystem(root),
+            free=free,
+            rungs=(*_rungs(root), *_room(free)),
+        )
+
+
+def _rungs(root: Path) -> Iterator[Rung]:
+    try:
+        taken = identity()
+    except HostError:
+        taken = None
+    yield from _identities(taken)
+    if taken is None:
+        yield Rung(topic="namespaces", name="namespaces", works=None, detail="not tried: there is no identity for them")
+        return
+    # Copies work wherever the gate opens.
+    try:
+        found = behind(taken, lambda _: tuple(_snapshotters(root, taken)))
+    except HostError as error:
+        yield _refused("namespaces", "namespaces", error)
+        return
+    yield Rung(topic="namespaces", name="namespaces", works=True, taken=True, detail=_map(taken))
+    yield from found
+
+
+def _identities(taken: Identity | None) -> Iterator[Rung]:
+    known = set()
+    for name, what in _IDENTITIES.items():
+        try:
+            who = identity(name)
+        except HostError as error:
+            if name == "none":
+                yield Rung(topic="identities", name=name, works=False, detail=error.message)
+            else:
+                yield _refused("identities", name, error)
+            continue
+        known.add(who.key)
+        yield Rung(topic="identities", name=name, works=True, taken=who == taken, detail=what)
+    if taken is not None and taken.key not in known:
+        what = "a user namespace with all ids of the present one, which root has without CAP_SYS_ADMIN"
+        yield Rung(topic="identities", name="auto", works=True, taken=True, detail=what)
+
+
+def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:
+    """Behind the gate: each is chosen, which tries it."""
+    best = choose(root, who.key).name
+    for name, what in _SNAPSHOTTERS.items():
+        try:
+            choose(root, who.key, name)
+        except HostError as error:
+            yield _refused("isolation", name, error)
+            continue
+        yield Rung(topic="isolation", name=name, works=True, taken=name == best, detail=what)
+
+
+def _room(free: int) -> Iterator[Rung]:
+    if free < _MARGIN:
+        yield Rung(
+            topic="store",
+            name="room",
+            works=False,
+            detail=f"there are {free >> 20} MiB free, and one base image may need more",
+            hint="pybuild prune removes what no build needs; --root puts the store elsewhere",
+        )
+
+
+def _refused(topic: str, name: str, error: HostError) -> Rung:
+    return Rung(topic=topic, name=name, works=False, detail=error.message, hint=error.hint)
+
+
+def _map(who: Identity) -> str:
+    if not who.uids:
+        return "all ids are themselves"
+    count = sum(extent.count for extent in who.uids)
+    return f"{count:,} user ids and {sum(extent.count for extent in who.gids):,} group ids"
+
+
+def _filesystem(path: Path) -> str:
+    """The kind of file system that *path* lies in. source: proc_pid_mountinfo(5)."""
+    real, best, kind = os.path.realpath(path), "", "unknown"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            fields = line.split(" ")
+            point = fields[4].replace("\\040", " ")
+            inside = real == point or real.startswith(point.rstrip("/") + "/")
+            # Of mounts upon each other the last one shows.
+            if inside and len(point) >= len(best):
+                best, kind = point, fields[fields.index("-", 6) + 1]
+    return kind
