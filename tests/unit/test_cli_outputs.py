@@ -69,11 +69,6 @@ def test_an_output_is_read_as_buildx_reads_it(text: str, wanted: Output) -> None
             "one of docker, oci, tar, local, image, cacheonly, registry",
         ),
         ("type=dokcer,dest=a", "--output: there is no type 'dokcer'", "did you mean type=docker?"),
-        (
-            "type=docker",
-            "--output type=docker without dest loads into a daemon, which is not supported",
-            "write a tarball with type=docker,dest=FILE and load it with: docker load -i FILE",
-        ),
         ("type=local", "--output type=local: a folder is needed", "name it with dest=FOLDER"),
         ("type=oci,tar=false,dest=-", "--output type=oci: a folder is needed", "name it with dest=FOLDER"),
         ("type=image,dest=a", "--output type=image has no dest", None),
@@ -141,7 +136,7 @@ def test_nothing_is_pushed_without_a_name() -> None:
 def test_dockers_format_holds_one_platform() -> None:
     assert refusal("type=docker,dest=a.tar", platforms=True) == (
         "--output type=docker cannot hold several platforms",
-        "use type=oci,dest=a.tar",
+        "use type=oci,dest=FILE",
     )
 
 
@@ -168,3 +163,12 @@ def test_stdout_takes_one_output_and_only_if_it_is_no_terminal() -> None:
 )
 def test_the_tarball_is_named_after_the_context(context: str, name: str) -> None:
     assert default_name((), context) == name
+
+
+def test_load_is_a_docker_archive_without_a_destination() -> None:
+    assert outputs([], push=False, load=True, tags=(), context=".", several=False, terminal=False) == (
+        Output(kind="docker"),
+    )
+    assert outputs(["type=docker"], push=False, load=True, tags=(), context=".", several=False, terminal=False) == (
+        Output(kind="docker"),
+    )
