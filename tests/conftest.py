@@ -192,7 +192,8 @@ def busybox_oci(require: Callable[..., None], workroom: Path) -> Path:
 def foreign(require: Callable[..., None]) -> Foreign:
     """A platform that this machine does not have, but an emulator for it."""
     found = find_foreign()
-    require(f"qemu-{found.machine}-static")
+    if shutil.which(f"qemu-{found.machine}") is None:  # since Debian 13 it is the static one
+        require(f"qemu-{found.machine}-static")
     return found
 
 

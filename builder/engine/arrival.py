@@ -61,6 +61,20 @@ def arrive(written: str, stream: int | None, store: Store, settings: Settings) -
     return _from_file(path, written, store, tarball=True)
 
 
+def arrive_further(written: str, store: Store, settings: Settings) -> Path:
+    """The folder of a ``--build-context``. What a URL brings is a file called ``context``, whatever it is.
+
+    raises   ContextError
+    source   BuildKit, frontend/dockerui/namedcontext.go, load
+    """
+    remote = _remote(written)
+    if not isinstance(remote, RemoteFile):
+        return arrive(written, None, store, settings).folder
+    folder = store.tmp()
+    os.rename(fetch(remote, store.tmp(), settings).path(), folder / "context")
+    return folder
+
+
 def is_remote(written: str) -> bool:
     """Whether *written* names a context that must be fetched."""
     return "://" in written or written.startswith("git@")

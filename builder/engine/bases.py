@@ -241,8 +241,10 @@ class Bases:
 
 
 def is_folder(written: str) -> bool:
-    """Whether a ``--build-context`` value means a folder: it has no scheme."""
-    return bool(written) and "://" not in written and not written.startswith(("git@", "target:"))
+    """Whether a ``--build-context`` value means files and not an image: a folder, or what a URL leads to."""
+    if "://" in written:
+        return written.startswith(("http://", "https://", "git://", "ssh://"))
+    return bool(written) and not written.startswith("target:")
 
 
 def split_layout(written: str) -> tuple[Path, str | None]:

@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.engine.behind import behind
+from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.volumes import image_volumes
 from builder.errors import ImageError, StoreError
 from builder.events import Emit, Note
 from builder.image.documents import Descriptor, ImageConfig, Manifest, RunConfig, chain_id, compression_of
 from builder.sandbox.command import Command, ExitStatus, Extra
-from builder.sandbox.gate import Identity, identity
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
 from builder.snapshot.choose import choose
@@ -24,6 +24,8 @@ from builder.store.layers import LayerInfo
 
 if TYPE_CHECKING:
     from builder.engine.images import Image
+    from builder.image.names import Platform
+    from builder.sandbox.gate import Identity
     from builder.snapshot.contract import Draft, Packed, Snapshot, Snapshotter
     from builder.store.store import Store
 
@@ -83,19 +85,26 @@ def run(request: RunRequest, store: Store, emit: Emit) -> ExitStatus:
     containers = Containers(store)
     if request.keep:
         containers.must_be_free(request.name)
-    who = identity(request.userns)
     created = _now()
-    status, snapshot, shelf = behind(who, lambda send: _inside(request, store, who, send), emit)
+    others = foreign([request.image.whole()[1].platform])
+    status, snapshot, shelf = as_somebody(
+        lambda who: behind(who, lambda send: _inside(request, store, who, others, send), emit), request.userns, others
+    )
     if snapshot:
         containers.add(_container(request, status, snapshot, shelf, created))
     return status
 
 
-def _inside(request: RunRequest, store: Store, who: Identity, emit: Emit) -> tuple[ExitStatus, str, str]:
+def _inside(
+    request: RunRequest, store: Store, who: Identity, others: frozenset[Platform], emit: Emit
+) -> tuple[ExitStatus, str, str]:
     """How it ended, the snapshot of its root ("" if none is kept), and where that is."""
     with Runner() as runner:
         snapshotter = choose(store.root, who.key, request.isolation)
         manifest, config = request.image.whole()
+        emulated = emulation(runner, who, others, store.root, emit)
+        if emulated is not None:
+            emulated.ready(config.platform)
         parent = _unpacked(store, snapshotter, manifest, config, emit)
         draft = snapshotter.prepare(parent)
         try:

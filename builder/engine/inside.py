@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.inputs import Inputs
-from builder.engine.opening import machine_platform
 from builder.engine.perform import Performer
 from builder.engine.rootfs import write_roots
 from builder.engine.solve import Solution, Solver
 from builder.engine.workshop import Workshop
 from builder.engine.world import Inside, World
-from builder.errors import HostError
 from builder.events import Event, Note
 from builder.plan.steps import RunStep
-from builder.sandbox.gate import Identity, call, identity
-from builder.sandbox.refusals import NO_USER_NAMESPACE
+from builder.sandbox.gate import Identity, call
 from builder.sandbox.runner import Runner
 from builder.snapshot.choose import choose
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from builder.engine.request import BuildRequest
     from builder.image.names import Platform
     from builder.plan.steps import Plan
-    from builder.sandbox.emulation import Emulation
 
 
 def perform_behind_the_gate(
@@ -37,34 +34,21 @@ def perform_behind_the_gate(
     wanted   root file systems among the outputs are written inside, where their owners can be told
     returns  where each plan's target ended; the layers that steps made are packed, and the bases' blobs in the store
     """
-    foreign = _foreign_commands(plans)
+    others = foreign(
+        stage.platform
+        for plan in plans
+        for stage in plan.stages
+        if any(isinstance(step, RunStep) for step in stage.steps)
+    )
 
     def enter(who: Identity) -> list[Solution]:
         return call(
-            lambda send: _perform(plans, wanted, request, replace(world, emit=send), inputs, who, foreign),
+            lambda send: _perform(plans, wanted, request, replace(world, emit=send), inputs, who, others),
             identity=who,
             on_message=lambda message: world.emit(cast(Event, message)),
         )
 
-    plain, who = identity(request.userns), identity(request.userns, fresh=bool(foreign))
-    try:
-        return enter(who)
-    except HostError as error:
-        # Root can do without a user namespace, and then has the host's emulators, if there are any.
-        if plain == who or error.code not in NO_USER_NAMESPACE:
-            raise
-        return enter(plain)
-
-
-def _foreign_commands(plans: list[Plan]) -> frozenset[Platform]:
-    """The platforms other than this machine's that commands are to be run for."""
-    here = machine_platform().architecture
-    return frozenset(
-        stage.platform
-        for plan in plans
-        for stage in plan.stages
-        if any(isinstance(step, RunStep) for step in stage.steps) and stage.platform.architecture != here
-    )
+    return as_somebody(enter, request.userns, others)
 
 
 def _perform(
@@ -74,7 +58,7 @@ def _perform(
     world: World,
     inputs: Inputs,
     who: Identity,
-    foreign: frozenset[Platform],
+    others: frozenset[Platform],
 ) -> list[Solution]:
     # Temporary files of this process, unless they lie with the caller's, end with it.
     with Runner() as runner, closing(world.store.scratch):
@@ -89,29 +73,25 @@ def _perform(
             runner=runner,
             key=who.key,
             mounts=mounts,
-            emulation=_emulation(runner, who, foreign, world) if foreign else None,
+            emulation=emulation(runner, who, others, world.store.root, world.emit),
         )
         solutions = []
+        workshop = Workshop(world, inside)
         for plan in plans:
-            workshop = Workshop(world, inside)
             performer = Performer(workshop, inputs)
             try:
                 solution = Solver(plan, world, inputs, performer).solve()
-                if wanted.roots:
-                    with workshop.root(solution.target) as root:
-                        write_roots(wanted.roots, root, plan.platform if len(plans) > 1 else None, world)
                 if wanted.blobs:
                     performer.finish(solution.target)
             finally:
                 performer.close()
             solutions.append(solution)
+        if wanted.roots:
+            with ExitStack() as stack:
+                trees = [stack.enter_context(workshop.root(solution.target)) for solution in solutions]
+                write_roots(
+                    wanted.roots, [(plan.platform, tree) for plan, tree in zip(plans, trees, strict=True)], world
+                )
         # Not with each step: one call for all costs little, and a kill of this process loses nothing anyway.
         snapshotter.sync()
         return solutions
-
-
-def _emulation(runner: Runner, who: Identity, foreign: frozenset[Platform], world: World) -> Emulation:
-    # Only builds for other platforms need it.
-    from builder.sandbox.emulation import Emulation
-
-    return Emulation(runner, who, foreign, world.store.root / "emulation", lambda text: world.emit(Note("info", text)))

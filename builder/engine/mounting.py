@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from builder.engine.cache_mounts import cache_name, held_caches
 from builder.engine.copying import copy_folder
 from builder.engine.roots import beneath
 from builder.errors import ContextError, DockerfileError, HostError
-from builder.image.names import Digest
 from builder.plan.steps import (
     BindMount,
     CacheMount,
     ContextInput,
-    Input,
     RunStep,
-    ScratchInput,
     SecretMount,
     SshMount,
     TmpfsMount,
@@ -45,12 +40,20 @@ def mounted(
     extras: list[Extra] = []
     env: list[str] = []
     agents = 0
+    caches = held_caches(
+        [mount for mount in step.mounts if isinstance(mount, CacheMount)],
+        workshop.inside.mounts,
+        walk,
+        lambda mount, folder: _seed(mount, folder, workshop, walk),
+        stack,
+    )
     for mount in step.mounts:
         match mount:
             case BindMount():
                 extras.append(_bind(mount, workshop, walk, stack))
             case CacheMount():
-                extras.append(_cache(mount, workshop, walk, stack))
+                place = caches[cache_name(mount, walk)]
+                extras.append(Extra(target=mount.target, kind="bind", source=place, read_only=mount.read_only))
             case TmpfsMount():
                 extras.append(Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777))
             case SecretMount():
@@ -97,60 +100,9 @@ def _source(mount: BindMount | CacheMount, workshop: Workshop, walk: Walk, stack
     return found
 
 
-def _cache(mount: CacheMount, workshop: Workshop, walk: Walk, stack: ExitStack) -> Extra:
-    seed = "" if mount.input is None else _name(mount.input, walk)
-    name = Digest.of(f"{len(mount.id)}:{mount.id}{seed}:{mount.source if seed else ''}".encode()).hex[:32]
-    folder = workshop.inside.mounts / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "id").write_text(mount.id)
-    held = _hold(folder, mount, stack)
-    tree = held / "tree"
-    if not tree.exists():
-        fresh = held / "fresh"
-        if fresh.exists():  # left by one that was killed while it was being filled
-            shutil.rmtree(fresh)
-        fresh.mkdir(mode=0o755)
-        if mount.input is None or isinstance(mount.input, ScratchInput):
-            os.chmod(fresh, mount.mode)
-            os.chown(fresh, mount.uid, mount.gid)
-        else:
-            copy_folder(_source(mount, workshop, walk, stack, writable=False), fresh, mount)
-        os.rename(fresh, tree)
-    return Extra(target=mount.target, kind="bind", source=tree, read_only=mount.read_only)
-
-
-def _name(of: Input, walk: Walk) -> str:
-    """What tells one seed from another."""
-    return f"context:{of.name}" if isinstance(of, ContextInput) else f"root:{walk.position_of(of).snapshot}"
-
-
-def _hold(folder: Path, mount: CacheMount, stack: ExitStack) -> Path:
-    """The folder of this cache that the command gets: the shared one, that one alone, or one that nobody else has.
-
-    The kernel drops the lock with the process: a killed build blocks nobody.
-    """
-    if mount.sharing == "private":
-        number = 0
-        while True:
-            place = folder / f"private{number}"
-            if _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB, stack):
-                return place
-            number += 1
-    place = folder / "shared"
-    _lock(place, fcntl.LOCK_EX if mount.sharing == "locked" else fcntl.LOCK_SH, stack)
-    return place
-
-
-def _lock(place: Path, how: int, stack: ExitStack) -> bool:
-    place.mkdir(exist_ok=True)
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    stack.callback(os.close, descriptor)
-    return True
+def _seed(mount: CacheMount, folder: Path, workshop: Workshop, walk: Walk) -> None:
+    with ExitStack() as stack:
+        copy_folder(_source(mount, workshop, walk, stack, writable=False), folder, mount)
 
 
 def _secret(mount: SecretMount, settings: Settings) -> bytes | None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.parse import parse
-from builder.engine.arrival import arrive
+from builder.engine.arrival import arrive, arrive_further
 from builder.engine.bases import Bases
 from builder.engine.context import Context, open_context
-from builder.engine.request import BuildRequest, Output
+from builder.engine.request import BuildRequest
 from builder.engine.world import Settings, World
 from builder.errors import DockerfileError, UsageError
 from builder.image.names import Platform
@@ -158,8 +158,8 @@ class Contexts:
         """The context called *name*; "" is the main one."""
         if name not in self._open:
             if name:
-                arrived = arrive(self._request.contexts[name], None, self._store, self._settings)
-                self._open[name] = self._opened(name, arrived.folder, None)
+                folder = arrive_further(self._request.contexts[name], self._store, self._settings)
+                self._open[name] = self._opened(name, folder, None)
             else:
                 self._open[name] = self._opened(name, self._folder, self._dockerfile)
         return self._open[name]
@@ -169,21 +169,22 @@ class Contexts:
         return open_context(
             folder,
             dockerfile,
-            without=written_beneath(folder, self._request.outputs),
+            without=written_beneath(folder, self._request),
             name=name,
             load=lambda: self._store.memory(memory),
             save=(lambda known: self._store.remember(memory, known)) if self._remember else None,
         )
 
 
-def written_beneath(folder: Path, outputs: tuple[Output, ...]) -> frozenset[str]:
+def written_beneath(folder: Path, request: BuildRequest) -> frozenset[str]:
     """The paths inside *folder* that the build itself writes.
 
     ``pybuild .`` writes ./NAME.tar: were it part of the context, the next ``COPY . .`` would bring the last image into
     the new one, and no build would ever find its files unchanged.
     """
     top = os.path.realpath(folder)
-    paths = (os.path.realpath(output.dest) for output in outputs if output.dest not in ("", "-"))
+    written = [request.iidfile, request.metadata_file, *(output.dest for output in request.outputs)]
+    paths = (os.path.realpath(dest) for dest in written if dest and dest != "-")
     return frozenset(path[len(top) + 1 :] for path in paths if path.startswith(top + os.sep))
 
 

@@ -64,6 +64,8 @@ class Solver:
         self._ends: list[Future[Position]] = [Future() for _ in plan.stages]
         self._cached = 0
         self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
         self._wanted = _wanted(plan)
 
     def solve(self) -> Solution:
@@ -82,23 +84,31 @@ class Solver:
         # A stage stands after those it takes from, and workers take stages in that order: whoever waits for another
         # stage waits for one that is already being walked, so there is no deadlock with any number of workers.
         with ThreadPoolExecutor(self._world.settings.jobs, thread_name_prefix="stage") as pool:
-            walks = [pool.submit(self._end, index) for index in range(len(self._plan.stages))]
-            failures = [error for walk in walks if (error := walk.exception()) is not None]
-        # The first failure stopped the others, which then failed by that: it is the one to tell.
-        for error in failures:
-            if not isinstance(error, Stopped):
-                raise error
+            try:
+                for walk in [pool.submit(self._end, index) for index in range(len(self._plan.stages))]:
+                    walk.result()
+            except BaseException as error:  # an interrupt, if it is none of the stages'
+                self._fail(error)
+        if self._failure is not None:
+            raise self._failure
 
     def _end(self, index: int) -> None:
         try:
             self._ends[index].set_result(self._walk(self._plan.stages[index]))
         except BaseException as error:
+            self._fail(error)
             self._ends[index].set_exception(Stopped())
-            if not self._stop.is_set():
-                self._stop.set()
-                if self._performer is not None:
-                    self._performer.cancel()
-            raise error
+
+    def _fail(self, error: BaseException) -> bool:
+        """Stop everything, since *error* happened; whether it was the first. What fails later failed by that."""
+        with self._lock:
+            if self._failure is not None:
+                return self._failure is error
+            self._failure = error
+        self._stop.set()
+        if self._performer is not None:
+            self._performer.cancel()
+        return True
 
     def _walk(self, stage: Stage) -> Position:
         position = self.position_of(stage.root)
@@ -143,7 +153,8 @@ class Solver:
             if found is None and self._performer is not None:
                 found = self._cache.find_equal(key, partial(self._inputs.same, workshop=self._performer.workshop))
             if found is not None:
-                self._cached += 1
+                with self._lock:
+                    self._cached += 1
                 self._world.emit(StepCached(step.number, stage.name, step.title, step.where.line))
                 return found
         if self._performer is None:
@@ -161,7 +172,8 @@ class Solver:
             )
         except BuilderError as error:
             error.where = error.where or step.where
-            emit(StepFailed(step.number, time.monotonic() - began))
+            if self._fail(error):
+                emit(StepFailed(step.number, time.monotonic() - began))
             raise
         self._cache.record(key, snapshot)
         emit(StepFinished(step.number, time.monotonic() - began))

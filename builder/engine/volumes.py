@@ -63,7 +63,7 @@ def _copied(snapshotter: Snapshotter, root: Snapshot, path: str, place: Path) ->
         finally:
             os.close(base)
         try:
-            copy_tree(Path(f"/proc/self/fd/{fd}"), place)
+            copy_tree(Path(os.readlink(f"/proc/self/fd/{fd}")), place)
         finally:
             os.close(fd)
     return True

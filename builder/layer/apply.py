@@ -11,7 +11,7 @@ source   OCI image-spec, layer.md, "Applying Changesets", "Whiteouts"; Documenta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from builder.image.names import Digest
 from builder.layer.changes import OPAQUE, WHITEOUT
 from builder.layer.failures import translated
 from builder.layer.folders import clean
+from builder.layer.ownership import Owners
 from builder.layer.reader import Reader
 from builder.layer.settle import Below, settle
 from builder.layer.tree import Tree
@@ -36,6 +37,7 @@ class Applied:
     links           (path, target) of hard links to files of the layers below
     whiteouts       deletions, which mean something only if the layers below hold such a name
     opaques         folders that hide what lies below, which mean something only if there is such a folder
+    owners          of links and special files, by path, that the file system could not hold: for ``ownership.note``
     empties_root    the root itself is opaque, which overlayfs does not look at
     """
 
@@ -48,6 +50,7 @@ class Applied:
     whiteouts: tuple[bytes, ...] = ()
     opaques: tuple[bytes, ...] = ()
     empties_root: bool = False
+    owners: Owners = field(default_factory=dict)
 
 
 def apply(
@@ -63,8 +66,8 @@ def apply(
     whiteouts    ``overlay`` or ``remove``
     report       receives the number of uncompressed bytes as they are read, from another thread
     base_lookup  the layers below, where they are already there; else ``settle_applied`` is to be called with the result
-    raises       ImageError if the tar is malformed or hostile, HostError (``id-not-mapped``) if an owner has no place
-                 here, StoreError if the disk does not take it. What was written so far stays.
+    raises       ImageError if the tar is malformed or hostile, HostError (``no-user-xattrs``) if an owner can neither
+                 be given nor recorded, StoreError if the disk does not take it. What was written so far stays.
     """
     work = _Apply(root, overlay=whiteouts == "overlay")
     with Reader(stream, report) as reader, work.tree, translated("cannot unpack the layer", work):
@@ -81,6 +84,7 @@ def apply(
         whiteouts=tuple(work.whiteouts),
         opaques=tuple(work.tree.opaques),
         empties_root=work.empties_root,
+        owners=work.tree.owners,
     )
     if base_lookup is not None:
         settle_applied(root, applied, base_lookup)

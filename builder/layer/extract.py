@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,6 +21,7 @@ from builder.layer.failures import translated
 from builder.layer.folders import clean
 from builder.layer.headers import BLOCK
 from builder.layer.members import parse
+from builder.layer.ownership import Owners
 from builder.layer.reader import Reader
 from builder.layer.tree import Tree
 from native import syscalls
@@ -28,11 +29,15 @@ from native import syscalls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extracted:
-    """How many members were extracted, of how many uncompressed bytes, and what could not be kept."""
+    """How many members were extracted, of how many uncompressed bytes, and what could not be kept.
+
+    owners  of links and special files, by path below the target, that the file system could not hold
+    """
 
     entries: int
     size: int
     notes: tuple[str, ...] = ()
+    owners: Owners = field(default_factory=dict)
 
 
 def is_archive(stream: BinaryIO) -> bool:
@@ -67,7 +72,7 @@ def extract(
     stream   compressed by any kind that ``compress`` reads, or not; from its beginning
     target   there already; links in it are followed inside *root*
     owner    (uid, gid) of everything, instead of what the archive says
-    raises   ImageError (``malformed-archive``, ``damaged-compression``), HostError (``id-not-mapped``), StoreError.
+    raises   ImageError (``malformed-archive``, ``damaged-compression``), HostError (``no-user-xattrs``), StoreError.
              What was extracted so far stays.
     """
     base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -84,7 +89,7 @@ def extract(
         entries = work.run(reader)
         work.tree.settle_times()
         size = reader.finish()[1]
-    return Extracted(entries=entries, size=size, notes=tuple(work.tree.notes))
+    return Extracted(entries=entries, size=size, notes=tuple(work.tree.notes), owners=work.tree.owners)
 
 
 class _Extract:

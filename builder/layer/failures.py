@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from builder.errors import BuilderError, HostError, ImageError, StoreError
+from builder.errors import BuilderError, ImageError, StoreError
 
 
 @contextmanager
@@ -22,14 +22,6 @@ def translated(what: str, path: Iterable[bytes]) -> Iterator[None]:
 
 
 def _for_people(e: OSError, what: str, path: str) -> BuilderError:
-    if e.errno == errno.EINVAL and path:
-        # user_namespaces(7), "Interaction with system calls that change process UIDs or GIDs": an id without a mapping
-        # is EINVAL
-        return HostError(
-            f"the owner of {path!r} is not among the ids that are mapped here",
-            code="id-not-mapped",
-            hint="give this user 65536 or more subordinate ids in /etc/subuid and /etc/subgid",
-        )
     if e.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EXDEV, errno.EISDIR):
         return ImageError(f"{what}: {path!r}: {os.strerror(e.errno)}", code="malformed-archive")
     return StoreError(f"{what}: {path!r}: {e.strerror or e}", code="cannot-unpack")

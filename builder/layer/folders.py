@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from builder.errors import HostError, ImageError
-from builder.layer import xattrs
+from builder.layer import ownership, xattrs
 from builder.layer.removal import remove_tree
 from native import syscalls
 
@@ -157,7 +157,7 @@ class Folders:
 
     def _imply(self, here: bytes) -> None:
         os.mkdir(here, 0o755, dir_fd=self._root)
-        os.chown(here, 0, 0, dir_fd=self._root, follow_symlinks=False)
+        ownership.give(self._path(here), 0, 0, fresh=True)
         os.chmod(here, 0o755, dir_fd=self._root)
         self.implied[here] = None
 

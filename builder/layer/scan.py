@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from builder.layer import xattrs
+from builder.layer import ownership, xattrs
 from builder.layer.changes import Change, Entry, Removed
 
 # A path longer than PATH_MAX (4096 with its NUL, limits.h) must be opened in parts.
@@ -134,20 +134,37 @@ class Links:
 
 
 def entry(
-    path: bytes, status: os.stat_result, attributes: dict[bytes, bytes], link: bytes | None, hardlink: bytes | None
+    path: bytes,
+    status: os.stat_result,
+    attributes: dict[bytes, bytes],
+    link: bytes | None,
+    hardlink: bytes | None,
+    noted: ownership.Owner | None = None,
 ) -> Entry:
-    """The entry for what was found at *path*."""
-    mode = status.st_mode
+    """The entry for what was found at *path*, with the owner and the device that were recorded.
+
+    attributes   with our own record, which is no part of the entry
+    noted        the owner that the table has for a link or special file
+    """
+    if attributes:
+        value = attributes.get(ownership.ATTRIBUTE)
+        record = ownership.decode(value) if value is not None else None
+        attributes = {name: held for name, held in attributes.items() if not name.startswith(ownership.PREFIX)}
+    else:
+        record = None
+    mode, uid, gid, rdev = ownership.as_told(status, record)
+    if noted is not None:
+        uid, gid = noted
     return Entry(
         path=path,
         mode=mode,
-        uid=status.st_uid,
-        gid=status.st_gid,
+        uid=uid,
+        gid=gid,
         mtime=status.st_mtime_ns,
         size=status.st_size if hardlink is None and stat.S_ISREG(mode) else 0,
         link=link,
         hardlink=hardlink,
-        rdev=status.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0,
+        rdev=rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0,
         xattrs=attributes,
     )
 
@@ -155,9 +172,10 @@ def entry(
 class Entries:
     """Makes entries of what is found in one tree."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, owners: ownership.Owners) -> None:
         self._attributes = Attributes(root)
         self._links = Links()
+        self._owners = owners
 
     def __call__(self, path: bytes, status: os.stat_result) -> Entry | None:
         """The entry; None for a socket, which no layer can hold."""
@@ -165,12 +183,19 @@ class Entries:
         if stat.S_ISSOCK(mode):
             return None
         link = self._attributes.link(path) if stat.S_ISLNK(mode) else None
-        return entry(path, status, self._attributes.xattrs(path, mode), link, self._links.first(path, status))
+        attributes, hardlink = self._attributes.xattrs(path, mode), self._links.first(path, status)
+        return entry(path, status, attributes, link, hardlink, self._owners.get(path) if self._owners else None)
 
 
-def scan(root: Path) -> Iterator[Entry]:
-    """All entries of *root*, itself first as b"", sorted; sockets left out."""
-    entries = Entries(root)
+_NOTHING: ownership.Owners = {}
+
+
+def scan(root: Path, owners: ownership.Owners = _NOTHING) -> Iterator[Entry]:
+    """All entries of *root*, itself first as b"", sorted; sockets left out.
+
+    owners   of links and special files, as they were noted
+    """
+    entries = Entries(root, owners)
     for path, status in walk(root):
         made = entries(path, status)
         if made is not None:
@@ -210,13 +235,15 @@ def index(root: Path) -> dict[bytes, Known]:
     }
 
 
-def difference(before: Mapping[bytes, Known], root: Path) -> Iterator[Change]:
+def difference(before: Mapping[bytes, Known], root: Path, owners: ownership.Owners = _NOTHING) -> Iterator[Change]:
     """What *root* changed since ``index`` was taken of it, sorted.
 
     A folder is told only if its mode, owner or attributes changed or something in it did.
+
+    owners   of links and special files, as they were noted
     """
     attributes = Attributes(root)
-    entries = Entries(root)
+    entries = Entries(root, owners)
     gone = _Gone(before)
     waiting: list[Entry] = []  # the folders above the present path of which nothing has been told yet
     for path, status in walk(root):

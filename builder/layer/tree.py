@@ -8,13 +8,12 @@ source   OCI image-spec, layer.md, "Applying Changesets"
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.layer import xattrs
+from builder.layer import ownership, xattrs
 from builder.layer.folders import OVERLAY, Folders, bad, clean, is_whiteout
 from builder.layer.members import Member
 from builder.layer.reader import Reader
@@ -46,6 +45,8 @@ class Tree(Folders):
         self._unmasked = _SPECIAL | _umask()
         self._times: dict[bytes, int] = {}
         self.root_is_told = False
+        self.owners: dict[bytes, tuple[int, int]] = {}
+        """Of links and special files, by path as it is, where the file system could not hold them."""
         self.notes: list[str] = []
         """What could not be kept, for people."""
 
@@ -90,7 +91,7 @@ class Tree(Folders):
                     _write(file, data)
             uid, gid = self._owner or (member.uid, member.gid)
             if uid or gid or self._inherits:
-                os.fchown(file, uid, gid)
+                ownership.give(file, uid, gid, fresh=True)
             if mode & self._unmasked:
                 os.fchmod(file, mode)
             # After fchown, which removes capabilities (chown(2)).
@@ -99,6 +100,12 @@ class Tree(Folders):
             os.utime(file, ns=(member.mtime, member.mtime))
         finally:
             os.close(file)
+
+    def _own(
+        self, parent: int, name: bytes, uid: int, gid: int, *, fresh: bool = True, device: tuple[int, int] | None = None
+    ) -> None:
+        if not ownership.give(b"/proc/self/fd/%d/%b" % (parent, name), uid, gid, fresh=fresh, device=device):
+            self.owners[self._place + name] = uid, gid
 
     def _folder(self, member: Member, parent: int, name: bytes) -> None:
         try:
@@ -113,8 +120,7 @@ class Tree(Folders):
         real = self._place + name
         self.implied.pop(real, None)
         self._known.add(real)
-        uid, gid = self._owner or (member.uid, member.gid)
-        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        self._own(parent, name, *(self._owner or (member.uid, member.gid)), fresh=False)
         os.chmod(name, member.mode, dir_fd=parent)
         if member.xattrs:
             folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -130,20 +136,21 @@ class Tree(Folders):
             # overlayfs would take it for a deletion
             self._note(self._place + name, "a character device 0:0 cannot be kept")
             return
-        try:
-            self._new(lambda: os.mknod(name, kind | 0o600, member.rdev, dir_fd=parent), parent, name)
-        except OSError as e:
-            if e.errno != errno.EPERM or kind == stat.S_IFIFO:
-                raise
-            # user_namespaces(7): nobody but the first namespace's root makes devices
-            self._note(self._place + name, "devices cannot be made here")
+        if kind == stat.S_IFIFO:
+            self._new(lambda: os.mknod(name, kind | 0o600, dir_fd=parent), parent, name)
+            self._dress_by_name(member, parent, name)
             return
-        self._dress_by_name(member, parent, name)
+        try:
+            real = ownership.make_device(name, parent, kind, member.rdev)
+        except FileExistsError:
+            self.remove(parent, name)
+            real = ownership.make_device(name, parent, kind, member.rdev)
+        self._dress_by_name(member, parent, name, None if real else (kind, member.rdev))
 
-    def _dress_by_name(self, member: Member, parent: int, name: bytes) -> None:
+    def _dress_by_name(self, member: Member, parent: int, name: bytes, device: tuple[int, int] | None = None) -> None:
         uid, gid = self._owner or (member.uid, member.gid)
-        if uid or gid or self._inherits:
-            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        if uid or gid or self._inherits or device:
+            self._own(parent, name, uid, gid, device=device)
         if member.kind != b"2":
             os.chmod(name, member.mode, dir_fd=parent)
         if member.xattrs:
@@ -169,6 +176,8 @@ class Tree(Folders):
         self._new(
             lambda: os.link(real, last, src_dir_fd=self._root, dst_dir_fd=parent, follow_symlinks=False), parent, last
         )
+        if real in self.owners:
+            self.owners[self._place + last] = self.owners[real]
         return True
 
     def root(self, member: Member) -> None:
@@ -176,7 +185,7 @@ class Tree(Folders):
         if member.kind != b"5":
             raise bad(b"/", "is not a folder in the archive")
         here = b"/proc/self/fd/%d/." % self._root
-        os.chown(here, member.uid, member.gid)
+        ownership.give(here, member.uid, member.gid)
         os.chmod(here, member.mode)
         folder = os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -214,6 +223,8 @@ class Tree(Folders):
 
     def _xattrs(self, file: int, member: Member) -> None:
         for name, value in member.xattrs.items():
+            if name.startswith(ownership.PREFIX):  # it would speak for us
+                continue
             if name != xattrs.CAPABILITY and not (self._user_attributes and name.startswith(b"user.")):
                 self._note(clean(member.name), f"the attribute {os.fsdecode(name)!r} is not kept")
                 continue

@@ -1,12 +1,15 @@
-"""What an ELF file's first bytes say about the machine that it is for; a table, and pure.
+"""Machines: which one this is, and what an ELF file's first bytes say about the one that it is for.
 
 source   elf(5); System V gABI, "ELF Header"; linux, include/uapi/linux/elf-em.h for the numbers of machines
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
+
+from builder.image.names import Platform
 
 HEAD = 20
 """Bytes up to the end of e_machine."""
@@ -108,6 +111,11 @@ MACHINES = {
         ),
     )
 }
+
+
+def this_machine() -> Platform:
+    """The platform whose programs the kernel runs by itself."""
+    return Platform.normalised("linux", os.uname().machine)
 
 
 def architecture_of(head: bytes) -> str | None:

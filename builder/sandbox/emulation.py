@@ -18,7 +18,7 @@ from pathlib import Path
 from builder.errors import CommandFailed, HostError
 from builder.image.names import Platform
 from builder.sandbox.command import Command, Extra
-from builder.sandbox.elf import MACHINES, Machine, magic, probe
+from builder.sandbox.elf import MACHINES, Machine, magic, probe, this_machine
 from builder.sandbox.identity import Identity, find_program
 from builder.sandbox.runner import Runner
 from native import syscalls
@@ -32,11 +32,6 @@ _COMPATIBLE = (("386", "amd64"), ("arm", "arm64"))
 
 _INSTALL = "install the package qemu-user-static (from Debian 13 on: qemu-user)"
 _REGISTER = "have the host's administrator register an emulator for them (package qemu-user-static or qemu-user-binfmt)"
-
-
-def this_machine() -> Platform:
-    """The platform whose programs the kernel runs by itself."""
-    return Platform.normalised("linux", os.uname().machine)
 
 
 class Emulation:

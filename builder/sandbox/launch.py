@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from builder.errors import CommandFailed, DockerfileError, HostError
-from builder.image.names import Platform
 from builder.sandbox import elf
 from builder.sandbox.command import Command
 from builder.sandbox.users import User
@@ -177,12 +176,11 @@ def _why(path: str, error: OSError) -> str | None:
     if error.errno != errno.ENOEXEC:
         return None
     architecture = elf.architecture_of(_head(path))
-    here = Platform.normalised("linux", os.uname().machine)
     if architecture is None:
         return "a script begins with #! and the path of its interpreter; a program is an ELF file"
     return (
-        f"it is a program for linux/{architecture}, and this machine is {here}: for a base of another platform say "
-        f"--platform linux/{architecture}, which wants the package qemu-user-static"
+        f"it is a program for linux/{architecture}, and this machine is {elf.this_machine()}: for a base of another "
+        f"platform say --platform linux/{architecture}, which wants the package qemu-user-static"
     )
 
 

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import ImageError, StoreError
-from builder.layer import scan
+from builder.layer import ownership, scan
 from builder.layer.apply import apply
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
+from builder.layer.ownership import Owners
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_tree
 from builder.snapshot.shelf import Shelf
@@ -75,7 +76,7 @@ class Clone:
         for count in range(len(names) - 1, 0, -1):
             found = self._shelf.get(names[count - 1])
             if found is not None:
-                copy_tree(self.tree(found), draft.tree)
+                self._copy(found, draft)
                 return count
         _new_root(draft.tree)
         return 0
@@ -84,6 +85,7 @@ class Clone:
         with layer.open() as stream:
             plain = decompressed(layer.compression, stream)
             applied = apply(plain, draft.tree, whiteouts="remove", report=layer.report)
+        ownership.note(draft.folder, draft.tree, applied.owners)
         if applied.diff_id != layer.diff_id:
             raise ImageError(
                 f"a layer's content is {applied.diff_id}, and the image says {layer.diff_id}", code="diff-id-mismatch"
@@ -96,12 +98,17 @@ class Clone:
             if parent is None:
                 _new_root(draft.tree)
             else:
-                copy_tree(self.tree(parent), draft.tree)
+                self._copy(parent, draft)
             self._remember(draft)
         except BaseException:
             self._shelf.discard(draft)
             raise
         return draft
+
+    def _copy(self, parent: Snapshot, draft: Draft) -> None:
+        copy_tree(self.tree(parent), draft.tree)
+        # Anew, for the copies have inodes of their own.
+        ownership.note(draft.folder, draft.tree, self.owners(parent))
 
     def _remember(self, draft: Draft) -> None:
         known = scan.index(draft.tree)
@@ -138,7 +145,12 @@ class Clone:
             raise StoreError(
                 f"the index of the snapshot {snapshot.id} cannot be read: {e}", code="damaged-snapshot"
             ) from e
-        return scan.difference(before, self.tree(snapshot))
+        return scan.difference(before, self.tree(snapshot), self.owners(snapshot))
+
+    def owners(self, of: Draft | Snapshot) -> Owners:
+        """See the contract."""
+        folder = of.folder if isinstance(of, Draft) else self._shelf.folder(of.id)
+        return ownership.noted(folder, folder / "fs")
 
     def tree(self, snapshot: Snapshot) -> Path:
         """See the contract: the whole root."""

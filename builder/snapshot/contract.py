@@ -29,6 +29,7 @@ from typing import BinaryIO, Protocol
 
 from builder.image.names import Digest
 from builder.layer.changes import Change
+from builder.layer.ownership import Owners
 from native.mounts import Mount
 
 
@@ -106,6 +107,13 @@ class Snapshotter(Protocol):
 
     def view(self, of: Draft | Snapshot) -> AbstractContextManager[Path]:
         """The merged tree, at a path of our own process's mount namespace."""
+        ...
+
+    def owners(self, of: Draft | Snapshot) -> Owners:
+        """Owners of links and special files that the file system does not hold, by path in the merged tree.
+
+        Those of files and folders are recorded on them (``layer.ownership``), and seen in every view.
+        """
         ...
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:

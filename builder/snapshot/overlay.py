@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import ImageError
-from builder.layer import xattrs
+from builder.layer import ownership, xattrs
 from builder.layer.apply import Applied, apply, settle_applied
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
+from builder.layer.ownership import Owner, Owners
 from builder.layer.removal import remove_tree
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.lowers import Lowers
@@ -60,7 +61,9 @@ class Overlay:
     def _apply(self, draft: Draft, layer: Packed, report: Callable[[int], None]) -> Applied:
         _new_root(draft.tree)
         with layer.open() as stream:
-            return apply(decompressed(layer.compression, stream), draft.tree, whiteouts="overlay", report=report)
+            applied = apply(decompressed(layer.compression, stream), draft.tree, whiteouts="overlay", report=report)
+        ownership.note(draft.folder, draft.tree, applied.owners)
+        return applied
 
     def _settle(self, draft: Draft, applied: Applied) -> None:
         settle_applied(draft.tree, applied, self._below(draft.parent))
@@ -123,7 +126,25 @@ class Overlay:
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """See the contract."""
-        return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:]))
+        own = ownership.noted(self._shelf.folder(snapshot.id), self.tree(snapshot))
+        return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:]), own)
+
+    def owners(self, of: Draft | Snapshot) -> Owners:
+        """See the contract. What a layer noted holds where its file is the topmost one."""
+        below = of if isinstance(of, Snapshot) else of.parent
+        folders = [self._shelf.folder(layer) for layer in reversed(below.layers)] if below is not None else []
+        if isinstance(of, Draft):
+            folders.insert(0, of.folder)
+        if not any((folder / ownership.TABLE).exists() for folder in folders):
+            return {}
+        trees = Lowers([folder / "fs" for folder in folders])
+        found: dict[bytes, Owner] = {}
+        for folder in folders:
+            here = os.fsencode(folder / "fs") + b"/"
+            for path, owner in ownership.noted(folder, folder / "fs").items():
+                if trees.find(path) == here + path:
+                    found[path] = owner
+        return found
 
     def tree(self, snapshot: Snapshot) -> Path:
         """See the contract: the layer's own folder."""

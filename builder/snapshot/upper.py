@@ -16,6 +16,7 @@ from pathlib import Path
 from builder.layer import xattrs
 from builder.layer.changes import Change, Emptied, Entry, Removed
 from builder.layer.folders import OPAQUE_XATTR, OVERLAY, is_whiteout
+from builder.layer.ownership import Owners
 from builder.layer.scan import Attributes, Links, entry, walk
 from builder.snapshot.lowers import Lowers
 
@@ -33,14 +34,18 @@ def kept(found: dict[bytes, bytes]) -> dict[bytes, bytes]:
     }
 
 
-def changes(upper: Path, below: Lowers) -> Iterator[Change]:
-    """The changes that the layer folder *upper* makes to the layers *below*, sorted."""
-    return _Upper(upper, below).changes()
+def changes(upper: Path, below: Lowers, owners: Owners) -> Iterator[Change]:
+    """The changes that the layer folder *upper* makes to the layers *below*, sorted.
+
+    owners   of its links and special files, as they were noted
+    """
+    return _Upper(upper, below, owners).changes()
 
 
 class _Upper:
-    def __init__(self, upper: Path, below: Lowers) -> None:
+    def __init__(self, upper: Path, below: Lowers, owners: Owners) -> None:
         self._upper = upper
+        self._owners = owners
         self._below = below
         self._attributes = Attributes(upper)
         self._links = Links()
@@ -59,14 +64,16 @@ class _Upper:
                     yield from self._told(path)
                     yield Removed(path)
             else:
-                made = self._entry(path, status)
-                if found is None or not self._same(made, status, found):
+                held = kept(self._attributes.xattrs(path, status.st_mode))
+                made = self._entry(path, status, held)
+                if found is None or not self._same(path, held, status, found):
                     yield from self._told(path)
                     yield made
 
     def _folder(self, path: bytes, status: os.stat_result, found: bytes | None) -> Iterator[Change]:
         raw = self._attributes.xattrs(path, status.st_mode)
-        made = entry(path, status, kept(raw), None, None)
+        held = kept(raw)
+        made = entry(path, status, held, None, None)
         old = os.lstat(found) if found is not None else None
         self._waiting = [above for above in self._waiting if _is_above(above.path, path)]
         if found is None or old is None or not stat.S_ISDIR(old.st_mode):
@@ -76,7 +83,7 @@ class _Upper:
             return
         emptied = bool(path) and raw.get(OPAQUE_XATTR) == b"y"
         unchanged = (old.st_mode, old.st_uid, old.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
-        if unchanged and kept(xattrs.read(found)) == made.xattrs and not emptied:
+        if unchanged and kept(xattrs.read(found)) == held and not emptied:
             if path:
                 self._waiting.append(made)
             return
@@ -86,10 +93,9 @@ class _Upper:
             yield Emptied(path)
             self._fresh = path + b"/"
 
-    def _entry(self, path: bytes, status: os.stat_result) -> Entry:
+    def _entry(self, path: bytes, status: os.stat_result, held: dict[bytes, bytes]) -> Entry:
         link = self._attributes.link(path) if stat.S_ISLNK(status.st_mode) else None
-        held = kept(self._attributes.xattrs(path, status.st_mode))
-        return entry(path, status, held, link, self._links.first(path, status))
+        return entry(path, status, held, link, self._links.first(path, status), self._owners.get(path))
 
     def _told(self, path: bytes) -> list[Entry]:
         """The folders above *path* that were waiting for a change in them."""
@@ -97,7 +103,7 @@ class _Upper:
         self._waiting = [above for above in self._waiting if not _is_above(above.path, path)]
         return told
 
-    def _same(self, made: Entry, status: os.stat_result, found: bytes) -> bool:
+    def _same(self, path: bytes, held: dict[bytes, bytes], status: os.stat_result, found: bytes) -> bool:
         """Whether the file is equal to the one below: it was copied up, and then not changed.
 
         A file with several names is told always, for the names are a change.
@@ -114,7 +120,7 @@ class _Upper:
         ):
             return False
         # Equal size and time prove nothing: touch(1) sets the time back.
-        return kept(xattrs.read(found)) == made.xattrs and _equal(found, os.fsencode(self._upper) + b"/" + made.path)
+        return kept(xattrs.read(found)) == held and _equal(found, os.fsencode(self._upper) + b"/" + path)
 
 
 def _equal(one: bytes, other: bytes) -> bool:

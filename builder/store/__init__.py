@@ -7,12 +7,14 @@
       layers/<snapshot id>                    diff id, blob and size of its layer    } written without fsync, and
       memory/<hex>                            hashes of a context's files            } as if absent when cut short
       images.json                             names → descriptors; replaced durably under locks/images
+      containers/<id>                         what ``run`` left: how it ended, and which snapshot its root is
       locks/<name>                            flock(2); the files stay, the locks die with their holders
       tmp/<random>/                           one folder per writing process, flocked while it lives
       snapshots/<key>/                        the snapshotters' own
 
-There is no global lock. Files appear by rename, whole; whoever reads sees the old or the new. Removing is for ``prune``
-alone, which spares what was wanted lately or is held by a living process.
+Who builds never waits for another that builds: ``locks/use`` is shared by all, and only a ``prune`` that finds nobody
+else has it alone, while it removes. Files appear by rename, whole; whoever reads sees the old or the new. Removing is
+for ``prune``, which else spares what was wanted lately or is held by a living process.
 """
 
 from builder.store.blobs import Blobs, BlobWriter

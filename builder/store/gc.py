@@ -4,9 +4,9 @@
     records ──► snapshot ──► its layer's blob, and the snapshots below
     containers ──► snapshot, and the manifest of the image
 
-Whoever removes does so alone (``Store.alone``), or spares what is young, which a build that is under way may want. A blob goes only if it was not wanted for ``grace`` seconds and no process holds it, which
-is looked at under its own lock; so a build that runs meanwhile keeps what it makes and what it touched. A build that is
-killed in the middle of this finds some blobs gone and others not: each is whole or absent.
+Whoever removes does so alone (``Store.alone``), or spares what is young, which a build that is under way may want: a
+blob goes only if it was not wanted for ``grace`` seconds and no process holds it, which is looked at under its own
+lock. A build that is killed in the middle of this finds some blobs gone and others not: each is whole or absent.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from trees import Device, Fifo, File, Folder, Link, Same, Tree, filled, make, re
 from worlds.people import Person, whoever_runs_this
 from worlds.sandboxes import as_person
 
-from builder.errors import HostError, ImageError, StoreError
+from builder.errors import ImageError, StoreError
 from builder.image.names import Digest
 from builder.layer.apply import apply
 from builder.layer.changes import Change, Emptied, Entry, Removed
@@ -633,22 +634,37 @@ def test_a_view_of_a_draft_is_written_to_and_one_of_a_snapshot_shows_it(world: W
 
 
 @behind_the_gate
-def test_an_owner_without_a_place_here_is_told_with_the_mend(world: World) -> None:
+def test_owners_and_devices_that_have_no_place_here_are_recorded_and_told(world: World) -> None:
     import tarfile
 
     out = io.BytesIO()
+    kinds = {"dir": tarfile.DIRTYPE, "dir/file": tarfile.REGTYPE, "link": tarfile.SYMTYPE, "pipe": tarfile.FIFOTYPE}
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        info = tarfile.TarInfo("big")
-        info.uid, info.gid = 3_000_000, 3_000_000
-        tar.addfile(info)
-    if "4294967295" in Path("/proc/self/uid_map").read_text():  # all ids: no namespace of users
-        assert world.seen(world.base(out.getvalue()))["big"].uid == 3_000_000
-        return
-    with pytest.raises(HostError) as error:
-        world.base(out.getvalue())
-    assert error.value.code == "id-not-mapped"
-    assert error.value.message == "the owner of 'big' is not among the ids that are mapped here"
-    assert error.value.hint == "give this user 65536 or more subordinate ids in /etc/subuid and /etc/subgid"
+        for name, kind in (kinds | {"null": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}).items():
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.uid, info.gid = kind, 0o640, 3_000_000, 4_294_967_294
+            info.linkname, info.devmajor, info.devminor = "to" if name == "link" else "", 300, 70000
+            info.pax_headers = {"SCHILY.xattr.user.pybuild.owner": "1:1 0:0", "SCHILY.xattr.user.kept": "yes"}
+            tar.addfile(info)
+    base = world.base(out.getvalue())
+
+    def act(root: Path) -> None:
+        (root / "dir/file").rename(root / "moved")
+        os.link(root / "null", root / "again")
+
+    step = world.step(base, act)
+    for snapshot, names in ((base, {*kinds, "null", "disk"}), (step, {"moved", "null", "again"})):
+        with world.snapshotter.view(snapshot) as root:
+            found = {os.fsdecode(each.path): each for each in scan(root, world.snapshotter.owners(snapshot))}
+        assert names <= set(found)
+        for name in names:
+            assert (found[name].uid, found[name].gid) == (3_000_000, 4_294_967_294), name
+            assert stat.S_IMODE(found[name].mode) == (0o777 if name == "link" else 0o640)
+            assert set(found[name].xattrs) <= {b"user.kept"}
+        assert stat.S_ISCHR(found["null"].mode)
+        assert found["null"].rdev == os.makedev(300, 70000)
+    changed = {each.path: each for each in world.snapshotter.changes(step) if isinstance(each, Entry)}
+    assert (changed[b"moved"].uid, changed[b"again"].rdev) == (3_000_000, os.makedev(300, 70000))
 
 
 @behind_the_gate

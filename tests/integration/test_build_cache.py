@@ -112,7 +112,7 @@ def test_metadata_changes_no_layer_but_the_environment_of_a_command_does(bench: 
     for line in ("LABEL one=2 two=1", "CMD echo", "EXPOSE 80", "STOPSIGNAL 9", "VOLUME /x", "HEALTHCHECK NONE"):
         bench.write(text.format(line))
         assert bench.build().performed == [], line
-    for line in ("ENV GREETING=hi", "ENV GREETING=ho", "ENV OTHER=1", "USER 1", "SHELL [\"/bin/sh\", \"-ec\"]"):
+    for line in ("ENV GREETING=hi", "ENV GREETING=ho", "ENV OTHER=1", "USER 1", 'SHELL ["/bin/sh", "-ec"]'):
         bench.write(text.format(line) if "USER" not in line else "FROM base\nUSER 1\nRUN true\n")
         assert len(bench.build().performed) == 1, line
 
@@ -205,16 +205,14 @@ def test_secrets_and_proxies_are_nowhere_to_be_found(bench_everyone: Bench, *, f
     bench.write(
         "FROM base\n"
         "RUN --mount=type=secret,id=file --mount=type=secret,id=env,env=TOKEN,required \\\n"
-        f" test -n \"$TOKEN\" && wc -c </run/secrets/file && echo $HTTP_PROXY | wc -c && {end}\n"
+        f' test -n "$TOKEN" && wc -c </run/secrets/file && echo $HTTP_PROXY | wc -c && {end}\n'
     )
     secret = bench.room / "secret"
     secret.write_text(SECRET)
     given = ("--secret", f"id=file,src={secret}", "--secret", "id=env,env=TOKEN")
     proxy = ("--build-arg", f"HTTP_PROXY=http://user:{SECRET}@proxy.example.com:3128")
     archive = bench.room / "out.tar"
-    built = bench.build(
-        *given, *proxy, output=f"type=oci,dest={archive}", env={"TOKEN": SECRET}, check=False
-    )
+    built = bench.build(*given, *proxy, output=f"type=oci,dest={archive}", env={"TOKEN": SECRET}, check=False)
     assert built.code == int(fails)
     numbers = [line for line in built.said.split() if line.isdigit()]
     assert numbers == [str(len(SECRET)), str(len(SECRET) + 36)], built.said
@@ -226,6 +224,10 @@ def test_secrets_and_proxies_are_nowhere_to_be_found(bench_everyone: Bench, *, f
         # Other values of both are no reason to perform the command again.
         secret.write_text("another")
         again = bench.build(
-            *given, "--build-arg", "HTTP_PROXY=http://example.com", output=f"type=oci,dest={archive}", env={"TOKEN": "x"}
+            *given,
+            "--build-arg",
+            "HTTP_PROXY=http://example.com",
+            output=f"type=oci,dest={archive}",
+            env={"TOKEN": "x"},
         )
         assert again.performed == []

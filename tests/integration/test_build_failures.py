@@ -271,7 +271,9 @@ def test_stores_that_cannot_be_used(bench_rootless: Bench, tmp_path: Path) -> No
     foreign.mkdir()
     (foreign / "version").write_text("pybuild store 1\n")
     done = bench.text(env={"PYBUILD_ROOT": str(foreign)})
-    assert done.err.startswith(f"error[store-owner]: the store {foreign} belongs to user 0, and you are user "), done.err
+    assert done.err.startswith(f"error[store-owner]: the store {foreign} belongs to user 0, and you are user "), (
+        done.err
+    )
     done = bench.text(env={"PYBUILD_ROOT": str(bench.context)})
     assert done.err.startswith(f"error[not-a-store]: {bench.context} is not empty and holds no store: "), done.err
     done = bench.text(env={"PYBUILD_ROOT": "/dev/null"})
@@ -297,7 +299,9 @@ def test_a_store_that_may_only_be_read(bench: Bench, require_root: Callable[[], 
         subprocess.run(["mount", "-o", "remount,bind,ro", bench.store], check=True)
         done = bench.text(output=f"type=docker,dest={bench.room}/two.tar")
         assert done.code == 1
-        assert done.err.startswith(f"error[store-unwritable]: cannot use the store {bench.store}: not writable\n"), done.err
+        assert done.err.startswith(f"error[store-unwritable]: cannot use the store {bench.store}: not writable\n"), (
+            done.err
+        )
     finally:
         subprocess.run(["umount", bench.store], check=True)
 

@@ -56,13 +56,19 @@ def test_all_kinds_of_output_at_once(filled: Bench, require: Callable[..., None]
     config = image.manifest["config"]["digest"]
 
     # The same image in all of them.
-    for reference in (f"docker-archive:{outputs['docker']}", f"oci-archive:{outputs['oci']}", f"oci:{outputs['layout']}"):
+    for reference in (
+        f"docker-archive:{outputs['docker']}",
+        f"oci-archive:{outputs['oci']}",
+        f"oci:{outputs['layout']}",
+    ):
         name = "" if reference.startswith("docker") else ":1"
         shown = _run("skopeo", "inspect", "--config", "--raw", f"{reference}{name}")
         assert json.loads(shown) == image.config
         assert f"sha256:{hashlib.sha256(shown).hexdigest()}" == config
     unpacked = out / "unpacked"
-    _run("umoci", "unpack", *([] if os.geteuid() == 0 else ["--rootless"]), "--image", f"{outputs['layout']}:1", unpacked)
+    _run(
+        "umoci", "unpack", *([] if os.geteuid() == 0 else ["--rootless"]), "--image", f"{outputs['layout']}:1", unpacked
+    )
     assert (unpacked / "rootfs/made").read_text() == "made\n"
 
     described = json.loads(metadata.read_text())

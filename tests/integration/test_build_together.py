@@ -83,7 +83,9 @@ def test_how_builds_at_once_share_a_cache(bench_everyone: Bench, sharing: str) -
     assert [built.code for built in found.values()] == [0] * 3, found
     said = "".join(built.said for built in found.values()).split("\n")
     together = sum(line.endswith(" together") for line in said)
-    bench.write(f"FROM base\nRUN --mount=type=cache,id=shed,target=/cache,sharing={sharing} sort /cache/names >/names\n")
+    bench.write(
+        f"FROM base\nRUN --mount=type=cache,id=shed,target=/cache,sharing={sharing} sort /cache/names >/names\n"
+    )
     _, image = bench.image()
     names = image.files()["names"].decode().split()
     if sharing == "private":

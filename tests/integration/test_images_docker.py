@@ -31,9 +31,9 @@ def saved(docker_daemon: DockerDaemon, pybuild: Pybuild, busybox_oci: Path, room
     """A tar of docker save with two names of an image that Docker itself built."""
     base = room / "base.tar"
     context = ("--build-context", f"base=oci-layout://{busybox_oci}")
-    pybuild(
-        "build", *context, "-t", "images-base", "-o", f"type=docker,dest={base}", "-", stdin="FROM base\n", check=True
-    )
+    builder = pybuild.with_store(room / "builder")  # the test's own store may be another person's
+    output = f"type=docker,dest={base}"
+    builder("build", *context, "-t", "images-base", "-o", output, "-", stdin="FROM base\n", check=True)
     docker_daemon.load(base)
     folder = room / "by-docker"
     folder.mkdir()
@@ -134,8 +134,8 @@ def test_a_committed_container_runs_in_docker_as_it_does_here(
 ) -> None:
     pybuild_rootless("load", "-i", saved, check=True)
     script = "echo 2 > /two; chown 7:8 /two; rm /file; mkdir -p /deep/er"
-    pybuild_rootless("run", "--name", "c", "-e", "SET=1", "by-docker:1", "sh", "-c", script, check=True)
-    pybuild_rootless("commit", "-a", "me", "-m", "note", "-c", 'CMD ["sh", "-c", "id"]', "c", "committed", check=True)
+    pybuild_rootless("run", "--name", "once", "-e", "SET=1", "by-docker:1", "sh", "-c", script, check=True)
+    pybuild_rootless("commit", "-a", "me", "-m", "note", "-c", 'CMD ["sh", "-c", "id"]', "once", "committed", check=True)
     archive = room / "committed.tar"
     pybuild_rootless("save", "-o", archive, "committed", check=True)
     docker_daemon.docker("load", "-i", archive)

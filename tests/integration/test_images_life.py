@@ -145,6 +145,7 @@ def test_prune_goes_by_age_label_and_size(pybuild: Pybuild, base: tuple[str, ...
     assert "Total reclaimed space: 0B" in pybuild("prune", "-af", "--filter", "until=1h", check=True).stdout
     pybuild("prune", "-af", "--filter", "label!=keep", check=True)
     assert pybuild("images", "--format", "{{.Repository}}").stdout == "app\n"
+    build(pybuild, base, "other", "RUN head -c 5000000 /dev/urandom > /c")
     pybuild("prune", "-f", "--keep-storage", "8m", check=True)
     assert 4_000_000 < figures(pybuild)["Build Cache"] <= 8 << 20
     done = pybuild("prune", "--filter", "colour=red", "-f")

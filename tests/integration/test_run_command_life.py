@@ -16,7 +16,8 @@ from worlds.command import Pybuild
 
 DOCKERFILE = """\
 FROM base
-RUN mkdir /data && echo seed > /data/seed && chown 7:7 /data && echo someone:x:1234:1234::/home/someone:/bin/sh >> /etc/passwd
+RUN mkdir /data && echo seed > /data/seed && chown 7:7 /data
+RUN echo someone:x:1234:1234::/home/someone:/bin/sh >> /etc/passwd
 ENV GREETING="hello there"
 WORKDIR /work
 USER someone
@@ -57,7 +58,7 @@ def test_the_caller_may_say_otherwise(runner: Pybuild, image: str, room: Path) -
 
 @pytest.mark.parametrize(
     ("argv", "code"),
-    [(("exit 0",), 0), (("exit 42",), 42), (("kill -9 $$",), 137), (("nonesuch",), 127)],
+    [(("exit 0",), 0), (("exit 42",), 42), (("sh -c 'kill -9 $$'; exit $?",), 137), (("nonesuch",), 127)],
 )
 def test_the_exit_code_is_the_commands(runner: Pybuild, image: str, argv: tuple[str, ...], code: int) -> None:
     assert runner("run", "--rm", image, *argv).returncode == code
@@ -106,9 +107,7 @@ def test_folders_of_the_host_are_seen(runner: Pybuild, image: str, room: Path) -
 
 
 def test_a_read_only_root_leaves_volumes_and_tmpfs_writable(runner: Pybuild, image: str) -> None:
-    script = (
-        "touch /x 2>/dev/null || echo read-only; cat /data/seed; echo > /data/y && echo > /scratch/z && echo written"
-    )
+    script = "touch /x 2>/dev/null || echo read-only; cat /data/seed; echo > /data/y && echo > /scratch/z && echo done"
     done = runner("run", "--rm", "-u", "0", "--read-only", "--tmpfs", "/scratch:size=1m", image, script, check=True)
     assert done.stdout == "read-only\nseed\ndone\n"
 
@@ -185,11 +184,12 @@ def test_two_containers_at_once_do_not_see_each_other(runner: Pybuild, image: st
     assert len(runner("ps", "-q").stdout.split()) == 4
 
 
-def test_ctrl_c_ends_all_and_leaves_nothing(runner: Pybuild, image: str) -> None:
+def begun(runner: Pybuild, image: str) -> subprocess.Popen[bytes]:
+    """A container that runs, and has said so."""
     environment = {**runner.person.environment(), "PYBUILD_ROOT": str(runner.store), **runner.environment}
     someone_else = os.geteuid() != runner.person.uid
     process = subprocess.Popen(
-        [*runner.launch, "run", "--rm", image, "echo begun; sleep 1000"],
+        [*runner.launch, "run", "--rm", image, "echo begun; head -c 3000000 /dev/zero > /tmp/z; echo on; sleep 1000"],
         env=environment,
         cwd=runner.person.home,
         stdout=subprocess.PIPE,
@@ -198,11 +198,29 @@ def test_ctrl_c_ends_all_and_leaves_nothing(runner: Pybuild, image: str) -> None
         extra_groups=[] if someone_else else None,
     )
     assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == b"begun\n"
+    assert process.stdout.readline() == b"begun\n"
+    assert process.stdout.readline() == b"on\n"
+    return process
+
+
+def test_ctrl_c_ends_all_and_leaves_nothing(runner: Pybuild, image: str) -> None:
+    with begun(runner, image) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
     assert list(runner.store.glob("snapshots/*/drafts/*")) == []
+
+
+def test_what_one_that_was_killed_left_is_found_by_prune(runner: Pybuild, image: str) -> None:
+    with begun(runner, image) as process:
+        process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == b""  # ended by the kernel, with all that it started
+    (draft,) = runner.store.glob("snapshots/*/drafts/*")
+    other = next(row for row in json.loads(runner("df", "--json").stdout) if row["Type"] == "Other")
+    assert other["Bytes"] > 3_000_000
+    said = runner("prune", "-f", check=True).stdout.splitlines()[-1]
+    assert float(said.removeprefix("Total reclaimed space: ").removesuffix("MB")) > 3
+    assert not draft.exists()
 
 
 def test_a_terminal_is_a_real_one(pybuild: Pybuild, busybox_oci: Path, image: str) -> None:
