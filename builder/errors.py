@@ -96,7 +96,7 @@ class StoreError(BuilderError):
 
 
 class HostError(BuilderError):
-    """This machine does not allow what is needed."""
+    """What is needed is not allowed on this machine."""
 
 
 class UsageError(BuilderError):

@@ -127,6 +127,14 @@ SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_RET_ALLOW = 0x7FFF0000
 SECCOMP_RET_ERRNO = 0x00050000
 SECCOMP_RET_KILL_PROCESS = 0x80000000
+SECCOMP_RET_USER_NOTIF = 0x7FC00000
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32
+SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
+SECCOMP_ADDFD_FLAG_SEND = 2
+SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
+SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
+SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103
 AUDIT_ARCH_X86_64 = 0xC000003E
 AUDIT_ARCH_I386 = 0x40000003
 AUDIT_ARCH_AARCH64 = 0xC00000B7
@@ -139,6 +147,8 @@ NUMBERS = {
         "pivot_root": 155,
         "capget": 125,
         "capset": 126,
+        "process_vm_readv": 310,
+        "process_vm_writev": 311,
         "renameat2": 316,
         "seccomp": 317,
         "open_tree": 428,
@@ -154,6 +164,8 @@ NUMBERS = {
         "pivot_root": 41,
         "capget": 90,
         "capset": 91,
+        "process_vm_readv": 270,
+        "process_vm_writev": 271,
         "renameat2": 276,
         "seccomp": 277,
         "open_tree": 428,

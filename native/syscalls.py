@@ -237,9 +237,50 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
         raise _failed("capset")
 
 
-def seccomp(program: bytes) -> None:
-    """Filter this thread's calls, and its descendants', for ever, by a BPF program. source: seccomp(2)."""
+def seccomp(program: bytes, flags: int = 0) -> int:
+    """Filter this thread's calls, and its descendants', for ever, by a BPF program. source: seccomp(2).
+
+    returns  with SECCOMP_FILTER_FLAG_NEW_LISTENER the listener, a descriptor; else 0
+    """
     instructions = ffi.from_buffer("struct sock_filter[]", program)
     holder = ffi.new("struct sock_fprog *", {"len": len(instructions), "filter": instructions})
-    if _call("seccomp", constants.SECCOMP_SET_MODE_FILTER, 0, _address(holder)) < 0:
+    result = _call("seccomp", constants.SECCOMP_SET_MODE_FILTER, flags, _address(holder))
+    if result < 0:
         raise _failed("seccomp")
+    return result
+
+
+class Memory:
+    """The memory of other processes. Its buffers are made once, for a supervisor reads with each call; for one thread.
+
+    source   process_vm_readv(2)
+    """
+
+    def __init__(self) -> None:
+        self._buffer = ffi.new("char[4096]")
+        self._ours = ffi.new("struct iovec *", (_address(self._buffer), 0))
+        self._theirs = ffi.new("struct iovec *")
+        self._pointers = _address(self._ours), _address(self._theirs)
+
+    def read(self, pid: int, address: int, size: int) -> bytes:
+        """At most *size* bytes (4096 at the most) at *address*. raises OSError."""
+        return bytes(ffi.buffer(self._buffer, self._call("process_vm_readv", pid, address, size)))
+
+    def read_text(self, pid: int, address: int, size: int) -> bytes:
+        """The same up to the first NUL."""
+        return bytes(ffi.string(self._buffer, self._call("process_vm_readv", pid, address, size)))
+
+    def write(self, pid: int, address: int, data: bytes) -> None:
+        """Write *data* (4096 bytes at the most) at *address*. raises OSError, EFAULT if not all of it can be."""
+        ffi.memmove(self._buffer, data, len(data))
+        if self._call("process_vm_writev", pid, address, len(data)) != len(data):
+            raise OSError(14, f"process_vm_writev: {os.strerror(14)}")
+
+    def _call(self, name: str, pid: int, address: int, size: int) -> int:
+        ours, theirs = self._pointers
+        self._ours.iov_len = self._theirs.iov_len = min(size, 4096)
+        self._theirs.iov_base = address
+        count = int(_libc.syscall(_NUMBERS[name], pid, ours, 1, theirs, 1, 0))
+        if count < 0:
+            raise _failed(name)
+        return count

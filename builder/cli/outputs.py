@@ -89,7 +89,14 @@ def _placed(out: Output) -> Output:
 
 
 def outputs(
-    values: Iterable[str], *, push: bool, load: bool = False, tags: tuple[str, ...], context: str, several: bool, terminal: bool
+    values: Iterable[str],
+    *,
+    push: bool,
+    load: bool = False,
+    tags: tuple[str, ...],
+    context: str,
+    several: bool,
+    terminal: bool,
 ) -> tuple[Output, ...]:
     """All outputs of a build.
 

@@ -113,6 +113,8 @@ def _image_id_file(parsed: Parsed, outs: tuple[Output, ...]) -> str | None:
     path = parsed.value("iidfile")
     if path and any(out.kind in ("local", "tar") for out in outs):
         reject("--iidfile does not go with --output type=local or type=tar, which make no image")
+    if path and all(out.kind == "cacheonly" for out in outs):
+        reject("--iidfile does not go with --output type=cacheonly, which makes no image")
     return path or None
 
 

@@ -42,6 +42,7 @@ def needs(outputs: Sequence[Output]) -> Needs:
 def deliver(plans: Sequence[Plan], solutions: Sequence[Solution], request: BuildRequest, world: World) -> Built | None:
     """Write all outputs that are images; None where no image was asked for."""
     if not needs(request.outputs).blobs:
+        _notes(None, request)
         return None
     names = tuple(Reference.parse(tag) for tag in request.tags)
     built: Built | None = None
@@ -65,8 +66,7 @@ def deliver(plans: Sequence[Plan], solutions: Sequence[Solution], request: Build
         _write(output, descriptor, own, images, solutions, world)
         if built is None:
             built = _built(images, descriptor, own)
-    if built is not None:
-        _notes(built, request)
+    _notes(built, request)
     return built
 
 
@@ -172,18 +172,22 @@ def _built(images: Sequence[Assembled], descriptor: Descriptor, names: Sequence[
     )
 
 
-def _notes(built: Built, request: BuildRequest) -> None:
+def _notes(built: Built | None, request: BuildRequest) -> None:
     """``--iidfile`` and ``--metadata-file``.
 
     source   docker/buildx, commands/build.go: the image id is the configuration's digest
     """
+    if not (request.iidfile or request.metadata_file):
+        return
     import json
 
     from builder.export.destination import write_all, writing
 
-    if request.iidfile:
+    if request.iidfile and built is not None:
         with writing(request.iidfile) as fd:
             write_all(fd, built.config.encode())
     if request.metadata_file:
+        # Without an image there is nothing to tell, but whoever reads the file finds one.
+        metadata = {} if built is None else built.metadata
         with writing(request.metadata_file) as fd:
-            write_all(fd, json.dumps(built.metadata, indent=2).encode() + b"\n")
+            write_all(fd, json.dumps(metadata, indent=2).encode() + b"\n")

@@ -39,7 +39,6 @@ def mounted(
     """
     extras: list[Extra] = []
     env: list[str] = []
-    agents = 0
     caches = held_caches(
         [mount for mount in step.mounts if isinstance(mount, CacheMount)],
         workshop.inside.mounts,
@@ -68,11 +67,9 @@ def mounted(
                 socket = _agent(mount, workshop.world.settings)
                 if socket is None:
                     continue
-                target = mount.target or f"/run/buildkit/ssh_agent.{agents}"
-                if agents == 0:
-                    env.append(f"SSH_AUTH_SOCK={target}")
-                agents += 1
-                extras.append(Extra(target=target, kind="bind", source=socket))
+                # The plan has told the command where it is, in SSH_AUTH_SOCK.
+                assert mount.target is not None
+                extras.append(Extra(target=mount.target, kind="bind", source=socket))
             case _:
                 assert_never(mount)
     return tuple(extras), tuple(env)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -318,27 +318,67 @@ def note(folder: Path, tree: Path, owners: Owners) -> None:
                 inode = os.lstat(root + path).st_ino
             except OSError:  # replaced by something else since, or moved behind a link
                 continue
-            table.write(b"%d:%d %d %b\0" % (uid, gid, inode, path))
+            table.write(line(path, (uid, gid), inode))
+
+
+def line(path: bytes, owner: Owner, inode: int) -> bytes:
+    """One line of a table."""
+    return b"%d:%d %d %b\0" % (*owner, inode, path)
+
+
+def note_command(folder: Path, tree: Path, written: Path) -> None:
+    """Add to the table in *folder* what was *written* of links and special files while a command ran.
+
+    Its inodes are those of the merged root; a link that was renamed meanwhile is found by them in *tree*, for what is
+    new there has the same one. Of two lines the later one holds.
+    """
+    last = {inode: (path, owner) for path, owner, inode in _lines(written)}
+    if not last:
+        return
+    root = os.fsencode(tree) + b"/"
+    found: dict[bytes, Owner] = {}
+    lost: dict[int, Owner] = {}
+    for inode, (path, owner) in last.items():
+        try:
+            moved = stat.S_IFMT(os.lstat(root + path).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
+        except OSError:
+            moved = True
+        if moved:
+            lost[inode] = owner
+        else:
+            found[path] = owner
+    if lost:
+        from builder.layer.scan import walk  # few commands rename such a link
+
+        for path, status in walk(tree):
+            if status.st_ino in lost and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                found[path] = lost[status.st_ino]
+    note(folder, tree, found)
+
+
+def _lines(file: Path) -> Iterator[tuple[bytes, Owner, int]]:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return
+    for text in data.split(b"\0"):
+        owner, _, rest = text.partition(b" ")
+        inode, _, path = rest.partition(b" ")
+        pair = _pair(owner.decode("ascii", "replace"))
+        # The last line is empty, or one that a crash cut.
+        if pair is not None and path and inode.isdigit():
+            yield path, pair, int(inode)
 
 
 def noted(folder: Path, tree: Path) -> dict[bytes, Owner]:
     """What the table in *folder* says of links and special files that are still there."""
-    try:
-        data = (folder / TABLE).read_bytes()
-    except FileNotFoundError:
-        return {}
     root = os.fsencode(tree) + b"/"
     found: dict[bytes, Owner] = {}
-    for line in data.split(b"\0"):
-        owner, _, rest = line.partition(b" ")
-        inode, _, path = rest.partition(b" ")
-        pair = _pair(owner.decode("ascii", "replace"))
-        if pair is None or not path:
-            continue  # the last line, or one that a crash cut
+    for path, owner, inode in _lines(folder / TABLE):
         try:
             status = os.lstat(root + path)
         except OSError:
             continue
-        if b"%d" % status.st_ino == inode and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            found[path] = pair
+        if status.st_ino == inode and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            found[path] = owner
     return found

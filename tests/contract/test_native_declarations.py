@@ -25,6 +25,7 @@ HEADERS = (
     "linux/audit.h",
     "linux/filter.h",
     "linux/types.h",
+    "linux/uio.h",
 )
 # Under another name in the headers, or in a header that clashes with the others.
 NAMES = {"LINUX_CAPABILITY_VERSION_3": "_LINUX_CAPABILITY_VERSION_3"}
@@ -128,6 +129,7 @@ def test_structures_have_the_headers_sizes_and_offsets(compiled):
         "mount_attr",
         "__user_cap_header_struct",
         "__user_cap_data_struct",
+        "iovec",
         "sock_filter",
         "sock_fprog",
     ):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from worlds.building import Bench, leftovers
+from worlds.registry import Registry
 
 DOCKERFILE = """\
 FROM base AS first
@@ -40,8 +42,8 @@ def test_a_second_build_performs_nothing_and_enters_no_namespace(bench_everyone:
     assert same.digest == image.digest
 
 
-def test_a_cached_build_needs_no_right_to_make_namespaces(bench_rootless: Bench, require: object) -> None:
-    require("bwrap")  # type: ignore[operator]  # a fixture that is a function
+def test_a_cached_build_needs_no_right_to_make_namespaces(bench_rootless: Bench, require: Callable[..., None]) -> None:
+    require("bwrap")
     bench = bench_rootless
     bench.write(DOCKERFILE, FILES)
     bench.build()
@@ -130,7 +132,8 @@ def test_an_argument_counts_where_it_is_used(bench: Bench) -> None:
 
 
 def test_no_cache_performs_everything_or_the_stages_that_it_names(bench: Bench) -> None:
-    text = "FROM base AS one\nRUN cat /proc/sys/kernel/random/uuid >/one\nFROM base AS two\nCOPY --from=one /one /\nRUN echo 2 >/two\n"
+    text = "FROM base AS one\nRUN cat /proc/sys/kernel/random/uuid >/one\n"
+    text += "FROM base AS two\nCOPY --from=one /one /\nRUN echo 2 >/two\n"
     bench.write(text)
     _, image = bench.image()
     again, other = bench.image("--no-cache")
@@ -180,12 +183,12 @@ def _base(layout: Path, *, content: bytes, mtime: int) -> Path:
     return layout
 
 
-def test_a_name_that_means_another_image_is_another_base(bench: Bench, registry: object, tmp_path: Path) -> None:
-    old, new = _base(tmp_path / "a", **BASES["old"]), _base(tmp_path / "b", **BASES["other"])  # type: ignore[arg-type]
-    name = registry.push(old, "retagged:1")  # type: ignore[attr-defined]
+def test_a_name_that_means_another_image_is_another_base(bench: Bench, registry: Registry, tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "a", **BASES["old"]), _base(tmp_path / "b", **BASES["other"])
+    name = registry.push(old, "retagged:1")
     bench.write(f"FROM {name}\nCOPY file /copied\n", FILES)
     _, image = bench.image()
-    registry.push(new, "retagged:1")  # type: ignore[attr-defined]
+    registry.push(new, "retagged:1")
     # As with Docker, what is here is used until somebody asks for what is there.
     found, same = bench.image()
     assert found.performed == []

@@ -22,7 +22,7 @@ DOCKERFILE = "FROM base\nCOPY . /all/\nRUN find /all | sort >/list\n"
 
 def _tar(files: dict[str, bytes], mode: str = "w") -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=out, mode=mode) as tar:
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.uid, entry.gid = len(data), 12345, 54321

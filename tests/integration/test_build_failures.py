@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from worlds.building import Bench, leftovers
-from worlds.processes import background, free_port
+from worlds.processes import free_port
 
 GOOD = "FROM base\nRUN echo good >/good\n"
 
@@ -20,7 +18,7 @@ def _fails(bench: Bench, *words: str | Path, **how: object) -> str:
     """The error of a build that must fail; afterwards the store is as sound as before."""
     target = bench.room / "failed.tar"
     how = {"output": f"type=docker,dest={target}", "env": {}} | how
-    done = bench.text(*words, **how)  # type: ignore[arg-type]
+    done = bench.text(*words, **how)
     assert done.code == 1, done.err
     assert done.out == ""
     assert "Traceback" not in done.err
@@ -47,7 +45,8 @@ def test_dockerfiles_that_are_not_there_or_wrong(everyone: Bench) -> None:
         "hint: name it with --file; there is: app.Dockerfile\n"
     )
     assert _fails(bench, "-f", "nowhere") == (
-        "error[no-dockerfile]: no Dockerfile: nowhere does not exist\nhint: name it with --file; there is: app.Dockerfile\n"
+        "error[no-dockerfile]: no Dockerfile: nowhere does not exist\n"
+        "hint: name it with --file; there is: app.Dockerfile\n"
     )
     (bench.context / "Dockerfile").mkdir()
     assert _fails(bench) == f"error[no-dockerfile]: cannot read {bench.context}/Dockerfile: Is a directory\n"
@@ -186,7 +185,7 @@ def test_outputs_that_cannot_be_written(bench_rootless: Bench, kind: str) -> Non
     done = bench.text(output=f"type={kind},dest={closed}/out")
     assert done.code == 1
     assert done.err[done.err.index("error[") :].startswith(
-        (f"error[output-unwritable]: cannot write {closed}/out: Permission denied\n")
+        f"error[output-unwritable]: cannot write {closed}/out: Permission denied\n"
     ), done.err
     assert list(closed.iterdir()) == []
     done = bench.text(output=f"type={kind},dest=/dev/full/out")

@@ -1,4 +1,4 @@
-"""A build can be ended at any moment: nothing runs on, nothing half-written has a final name, and the next one succeeds."""
+"""A build can be ended at any moment: nothing runs on, no half of a file has its name, and the next one succeeds."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from worlds.bases import write_layout
 from worlds.building import Bench, Image, leftovers, mounts_below, processes_of
 from worlds.people import Person
 from worlds.processes import remove_tree
+from worlds.registry import Registry
 
 DOCKERFILE = """\
 FROM many AS one
@@ -189,7 +190,7 @@ def _is_whole(output: Path, kind: str) -> bool:
         return ("end" if kind == "tar" else "index.json") in tar.getnames()
 
 
-def test_a_download_that_is_killed_is_taken_up_again(bench: Bench, registry: object, tmp_path: Path) -> None:
+def test_a_download_that_is_killed_is_taken_up_again(bench: Bench, registry: Registry, tmp_path: Path) -> None:
     noise = os.urandom(30 << 20)
 
     def layer(out: BinaryIO) -> None:
@@ -200,7 +201,7 @@ def test_a_download_that_is_killed_is_taken_up_again(bench: Bench, registry: obj
 
     layout = tmp_path / "noise"
     write_layout(layout, layer, config={})
-    name = registry.push(layout, "noise:1")  # type: ignore[attr-defined]
+    name = registry.push(layout, "noise:1")
     bench.write(f"FROM {name}\nCOPY Dockerfile /\n")
     for delay in (0.12, 0.18, 0.25):
         process = _start(bench, output="type=image")

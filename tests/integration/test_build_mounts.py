@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +19,13 @@ def test_binds_show_contexts_and_stages_and_lose_what_is_written(bench_everyone:
         "RUN --mount=target=/context --mount=type=bind,source=folder/file,target=/single \\\n"
         "    --mount=from=tools,source=/tools,target=/mnt/tools \\\n"
         "    --mount=from=base,target=/base \\\n"
-        "    set -e; ls -a /context; cat /single /mnt/tools/tool; stat -c %u:%g /mnt/tools/tool /context/folder/file; \\\n"
+        "    set -e; ls -a /context; cat /single /mnt/tools/tool; \\\n"
+        "    stat -c %u:%g /mnt/tools/tool /context/folder/file; \\\n"
         "    ls /base/bin/busybox; touch /context/new 2>/dev/null || echo read-only; touch /single 2>&1 || true\n"
         "RUN --mount=target=/context,rw --mount=from=tools,source=/tools,target=/tools,rw=true \\\n"
         "    echo changed >/context/folder/file && rm /tools/tool && touch /tools/other && cat /context/folder/file\n"
-        "RUN --mount=target=/context --mount=from=tools,source=/tools,target=/tools cat /context/folder/file /tools/tool\n",
+        "RUN --mount=target=/context --mount=from=tools,source=/tools,target=/tools \\\n"
+        "    cat /context/folder/file /tools/tool\n",
         {"folder/file": "file\n", "ignored": "x", ".dockerignore": "ignored\n"},
     )
     built, image = bench.image()
@@ -138,7 +138,7 @@ def test_secrets_are_files_or_variables_and_only_for_their_command(bench_everyon
     assert done.err[done.err.index("error[") :] == (
         "error[missing-secret]: secret needed: not found\n"
         "  Dockerfile:2\n    RUN --mount=type=secret,id=needed,required true\n"
-        "    " + "^" * len("RUN --mount=type=secret,id=needed,required true") + "\n"
+        "                " + "^" * len("type=secret,id=needed,required") + "\n"
         "hint: give it with --secret id=needed,src=FILE\n"
     )
 
@@ -173,17 +173,16 @@ def test_an_agent_is_reached_through_its_socket(bench_everyone: Bench, agent: Pa
     bench = bench_everyone
     bench.write(
         "FROM base\n"
-        "RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK && nc local:$SSH_AUTH_SOCK </dev/null\n"
+        "RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK\n"
         'RUN --mount=type=ssh,id=absent echo "<$SSH_AUTH_SOCK>"\n'
         "RUN --mount=type=ssh,target=/tmp/agent,uid=5 echo $SSH_AUTH_SOCK; test -S /tmp/agent\n"
     )
-    built = bench.build("--ssh", f"default={agent}", check=False)
-    said = built.said.splitlines()
-    assert said[0] == "/run/buildkit/ssh_agent.0", built.err
-    assert "<>" in said
-    assert "/tmp/agent" in said
-    by_environment = bench.build("--ssh", "default", "--no-cache", env={"SSH_AUTH_SOCK": str(agent)}, check=False)
-    assert by_environment.code == built.code
+    # As with BuildKit the variable is set even where no agent is.
+    said = "/run/buildkit/ssh_agent.0\n</run/buildkit/ssh_agent.0>\n/tmp/agent\n"
+    assert bench.build("--ssh", f"default={agent}").said == said
+    assert bench.build("--ssh", "default", "--no-cache", env={"SSH_AUTH_SOCK": str(agent)}).said == said
+    # The agent is no input.
+    assert bench.build().performed == []
     bench.write("FROM base\nRUN --mount=type=ssh,required true\n")
     done = bench.text()
     assert done.code == 1

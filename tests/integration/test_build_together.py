@@ -1,4 +1,4 @@
-"""Several builds on one store, and several stages in one build: at once, and as if they had been one after the other."""
+"""Several builds on one store, and several stages in one build: at once, and as if one after the other."""
 
 from __future__ import annotations
 

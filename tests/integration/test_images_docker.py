@@ -135,7 +135,8 @@ def test_a_committed_container_runs_in_docker_as_it_does_here(
     pybuild_rootless("load", "-i", saved, check=True)
     script = "echo 2 > /two; chown 7:8 /two; rm /file; mkdir -p /deep/er"
     pybuild_rootless("run", "--name", "once", "-e", "SET=1", "by-docker:1", "sh", "-c", script, check=True)
-    pybuild_rootless("commit", "-a", "me", "-m", "note", "-c", 'CMD ["sh", "-c", "id"]', "once", "committed", check=True)
+    words = ("-a", "me", "-m", "note", "-c", 'CMD ["sh", "-c", "id"]')
+    pybuild_rootless("commit", *words, "once", "committed", check=True)
     archive = room / "committed.tar"
     pybuild_rootless("save", "-o", archive, "committed", check=True)
     docker_daemon.docker("load", "-i", archive)

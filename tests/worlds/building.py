@@ -194,7 +194,7 @@ def _blob(layout: Path, digest: str) -> Path:
 
 def leftovers(store: Path) -> list[str]:
     """What a build must not leave in a store: drafts, temporary files."""
-    found = [path for path in store.glob("snapshots/*/drafts/*")]
+    found = list(store.glob("snapshots/*/drafts/*"))
     found += list(store.glob("tmp/*"))
     return sorted(str(path.relative_to(store)) for path in found)
 

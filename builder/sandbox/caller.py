@@ -1,0 +1,174 @@
+"""The process that made a call: its memory, and names by which its files are ours too.
+
+The supervisor has the command's root, and its working folder is a /proc: a path of the caller's that begins with "/"
+is taken as it is, any other begins with ``<pid>/cwd`` or ``<pid>/fd/<n>``, links of /proc that lead straight to what
+the caller has open. So each file costs one call, and no descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from native import constants, notify, syscalls
+
+AT_FDCWD = constants.AT_FDCWD & 0xFFFFFFFF
+# What means the caller in its own /proc would mean us, or nobody, in it.
+_OWN = re.compile(rb"/+proc/+(?:self|thread-self(?=/+fd(?:/|$)))(?=/|$)")
+_STREAMS = re.compile(rb"/+dev/+(?:fd/+(\d+)|std(in|out|err))$")
+_STREAM = {b"in": b"0", b"out": b"1", b"err": b"2"}
+
+Place = tuple[bytes, bool]
+"""A path for us, and whether a link at its end is followed."""
+
+
+class Proc:
+    """The /proc that callers are found in: one with our own numbers where a new one is granted, else the one around.
+
+    fd   its root's descriptor
+    """
+
+    def __init__(self) -> None:
+        self._same = True
+        try:
+            context = syscalls.fsopen("proc")
+            try:
+                syscalls.fsconfig(context, constants.FSCONFIG_CMD_CREATE)
+                self.fd = syscalls.fsmount(context)
+            finally:
+                os.close(context)
+        except OSError:
+            # A container's masked /proc is the best that there is; its numbers are those of a namespace further out.
+            self.fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._same = False
+            self._depth = len(_numbers(b"/proc/self/status")) - 1
+            self._last = (-1, b"")
+
+    def folder(self, pid: int) -> bytes:
+        """The name, in this /proc, of the process that we know as *pid*. raises OSError, ESRCH."""
+        return b"%d" % pid if self._same else self._searched(pid)
+
+    def _searched(self, pid: int) -> bytes:
+        if self._last[0] == pid and self._is(self._last[1], pid):
+            return self._last[1]
+        for name in os.listdir("."):
+            if name.isdecimal() and self._is(name.encode(), pid):
+                self._last = pid, name.encode()
+                return self._last[1]
+        raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+    def _is(self, name: bytes, pid: int) -> bool:
+        found = _numbers(name + b"/status")
+        return len(found) > self._depth and found[self._depth] == pid
+
+
+def _numbers(path: bytes) -> list[int]:
+    """A process's ids, from the namespace of that /proc inwards. source: proc_pid_status(5), NSpid."""
+    try:
+        with open(path, "rb") as status:
+            for line in status:
+                if line.startswith(b"NSpid:"):
+                    return [int(word) for word in line.split()[1:]]
+    except OSError:
+        pass  # gone meanwhile
+    return []
+
+
+class Caller:
+    """Whoever made the call at hand. One object serves all calls, one after the other.
+
+    pid    as the notification has it, for calls that take one
+    root   a descriptor of the command's root, which is ours
+    """
+
+    def __init__(self, proc: Proc, root: int) -> None:
+        self.pid = 0
+        self._proc = proc
+        self._root = root
+        self._memory = syscalls.Memory()
+        self.chroots = False
+        """Whether any process may have another root."""
+
+    @property
+    def _folder(self) -> bytes:
+        return self._proc.folder(self.pid)
+
+    def text(self, address: int) -> bytes:
+        """The string at *address*."""
+        return notify.text_at(self._memory, self.pid, address)
+
+    def read(self, address: int, size: int) -> bytes:
+        """*size* bytes at *address*."""
+        parts = []
+        while size > 0:
+            part = self._memory.read(self.pid, address, size)
+            parts.append(part)
+            address, size = address + len(part), size - len(part)
+        return b"".join(parts)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write *data* at *address*."""
+        for start in range(0, len(data), 4096):
+            self._memory.write(self.pid, address + start, data[start : start + 4096])
+
+    def open(self, number: int) -> Place:
+        """What the caller has open as *number*, or its working folder."""
+        number &= 0xFFFFFFFF
+        return (b"%b/cwd" % self._folder if number == AT_FDCWD else b"%b/fd/%d" % (self._folder, number)), True
+
+    def at(self, folder: int, address: int, *, follow: bool = True, empty: bool = False) -> Place:
+        """The path at *address*, from the open *folder* on; *empty*: none means the folder itself, AT_EMPTY_PATH."""
+        path = self.text(address) if address or not empty else b""
+        if not path:
+            if not empty:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            return self.open(folder)
+        if not path.startswith(b"/"):
+            return b"%b/%b" % (self.open(folder)[0], path), follow
+        if path.startswith((b"/proc", b"/dev", b"//")):
+            path = self._own(path)
+        return path, follow
+
+    def _own(self, path: bytes) -> bytes:
+        stream = _STREAMS.match(path)
+        if stream:
+            return b"%b/fd/%b" % (self._folder, stream[1] or _STREAM[stream[2]])
+        return _OWN.sub(lambda _: self._folder, path, count=1)
+
+    def status(self, field: bytes) -> bytes:
+        """A field of the caller's status. source: proc_pid_status(5)."""
+        with open(self._folder + b"/status", "rb") as status:
+            for line in status:
+                if line.startswith(field + b":"):
+                    return line.split(b":", 1)[1].strip()
+        return b"0"
+
+    @property
+    def umask(self) -> int:
+        """The caller's."""
+        return int(self.status(b"Umask"), 8)
+
+    def may(self, capability: str) -> bool:
+        """Whether the caller holds a capability."""
+        return bool(int(self.status(b"CapEff"), 16) >> constants.CAPABILITIES[capability] & 1)
+
+    @contextmanager
+    def its_root(self) -> Iterator[None]:
+        """Meanwhile the caller's root is ours, if it has another one."""
+        if not self.chroots or os.path.samestat(os.stat(self._folder + b"/root"), os.fstat(self._root)):
+            yield
+            return
+        os.chroot(self._folder + b"/root")
+        try:
+            yield
+        finally:
+            self.come_back()
+
+    def come_back(self) -> None:
+        """Have the command's root, and /proc as our working folder."""
+        os.fchdir(self._root)
+        os.chroot(".")
+        os.fchdir(self._proc.fd)

@@ -1,0 +1,149 @@
+"""Supervised calls that make somebody the owner of a file, and those that make devices."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from builder.layer import ownership
+from builder.sandbox.caller import AT_FDCWD, Caller, Place
+from builder.sandbox.credentials import UNCHANGED, Credentials
+from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
+
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+
+
+@dataclass(slots=True)
+class Files:
+    """Files as an image has them: owners and devices recorded where the file system does not hold them.
+
+    links   owners of links and special files, by device and inode
+    table   receives those noted meanwhile, in the form of ``ownership.note``; None: nobody wants to know
+    """
+
+    caller: Caller
+    links: dict[tuple[int, int], ownership.Owner]
+    table: BinaryIO | None
+
+    def status(self, place: Place) -> os.stat_result:
+        """What an image would say of it."""
+        path, follow = place
+        status = os.stat(path, follow_symlinks=follow)
+        noted = self.links.get((status.st_dev, status.st_ino)) if self.links else None
+        return ownership.told_status(status, ownership.read(path, follow=follow), noted)
+
+    def is_recorded(self, place: Place) -> bool:
+        """Whether anything is recorded of it; told cheaply, for it is asked of every file. raises OSError."""
+        path, follow = place
+        if ownership.read(path, follow=follow) is not None:
+            return True
+        if not self.links:
+            return False
+        status = os.stat(path, follow_symlinks=follow)
+        return (status.st_dev, status.st_ino) in self.links
+
+    def give(self, place: Place, uid: int, gid: int) -> None:
+        """Make it *uid*'s and *gid*'s, UNCHANGED leaving one."""
+        path, follow = place
+        if UNCHANGED in (uid, gid):
+            now = self.status(place)
+            uid, gid = now.st_uid if uid == UNCHANGED else uid, now.st_gid if gid == UNCHANGED else gid
+        if ownership.give(path, uid, gid, follow=follow):
+            if self.links:
+                status = os.stat(path, follow_symlinks=follow)
+                self.links.pop((status.st_dev, status.st_ino), None)
+        else:
+            self._note(place, uid, gid)
+
+    def _note(self, place: Place, uid: int, gid: int) -> None:
+        path, follow = place
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        try:
+            status = os.fstat(fd)
+            name = os.readlink(b"self/fd/%d" % fd)
+        finally:
+            os.close(fd)
+        self.links[status.st_dev, status.st_ino] = uid, gid
+        if self.table is not None and name.startswith(b"/"):
+            self.table.write(ownership.line(name.lstrip(b"/"), (uid, gid), status.st_ino))
+            self.table.flush()
+
+    def make_device(self, place: Place, mode: int, rdev: int, owner: ownership.Owner) -> None:
+        """An empty file that stands for a device."""
+        path, _ = place
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+        fd = os.open(path, flags, mode & 0o777 & ~self.caller.umask)
+        try:
+            ownership.give(fd, *owner, device=(stat.S_IFMT(mode), rdev), fresh=True)
+        finally:
+            os.close(fd)
+
+
+class Owning:
+    """The calls: one method each, that returns the call's value, or None to let the kernel go on with it."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._caller = files.caller
+
+    def chown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
+        return self._give(self._caller.at(AT_FDCWD, path), uid, gid)
+
+    def lchown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
+        return self._give(self._caller.at(AT_FDCWD, path, follow=False), uid, gid)
+
+    def fchown(self, fd: int, uid: int, gid: int, *_: int) -> int | None:
+        return self._give(self._caller.open(fd), uid, gid)
+
+    def fchownat(self, folder: int, path: int, uid: int, gid: int, flags: int, *_: int) -> int | None:
+        follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
+        return self._give(self._caller.at(folder, path, follow=follow, empty=empty), uid, gid)
+
+    def mknod(self, path: int, mode: int, rdev: int, *_: int) -> int | None:
+        return self._node(AT_FDCWD, path, mode, rdev)
+
+    def mknodat(self, folder: int, path: int, mode: int, rdev: int, *_: int) -> int | None:
+        return self._node(folder, path, mode, rdev)
+
+    def chroot(self, *_: int) -> None:
+        """From now on a path that begins with "/" need not be one of ours."""
+        self._caller.chroots = True
+
+    def _give(self, place: Place, uid: int, gid: int) -> int | None:
+        uid, gid = uid & UNCHANGED, gid & UNCHANGED
+        if not self.may_give(place, uid, gid):
+            return None
+        self._files.give(place, uid, gid)
+        return 0
+
+    def may_give(self, place: Place, uid: int, gid: int) -> bool:
+        """Whether the caller may do this; the kernel refuses it by itself."""
+        return self._caller.may("CAP_CHOWN")
+
+    def _node(self, folder: int, path: int, mode: int, rdev: int) -> int | None:
+        rdev &= 0xFFFFFFFF
+        if stat.S_IFMT(mode) not in _DEVICES or (stat.S_ISCHR(mode) and rdev == 0) or not self.may_make_devices():
+            # A character device 0:0 is a deletion in an overlay, and the kernel refuses it there.
+            return None
+        self._files.make_device(self._caller.at(folder, path, follow=False), mode, rdev, self.owner_of_new())
+        return 0
+
+    def may_make_devices(self) -> bool:
+        """Whether the caller may."""
+        return self._caller.may("CAP_MKNOD")
+
+    def owner_of_new(self) -> ownership.Owner:
+        """Whose the caller's new files are."""
+        return 0, 0
+
+
+def refuse_unless_allowed(who: Credentials, status: os.stat_result, uid: int, gid: int) -> None:
+    """chown(2): only root gives files away; an owner may choose among its groups. raises OSError, EPERM."""
+    if who.privileged:
+        return
+    keeps = uid in (UNCHANGED, status.st_uid)
+    if not (who.users.files == status.st_uid and keeps and (gid in (UNCHANGED, status.st_gid) or who.belongs_to(gid))):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
