@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.image.names import Digest
+from builder.layer import ownership
 from builder.plan.steps import CacheMount, ContextInput, Input, ScratchInput
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _tree(place: Path, mount: CacheMount, fill: Callable[[CacheMount, Path], Non
             fresh.mkdir(mode=0o755)
             if mount.input is None or isinstance(mount.input, ScratchInput):
                 os.chmod(fresh, mount.mode)
-                os.chown(fresh, mount.uid, mount.gid)
+                ownership.give(str(fresh), mount.uid, mount.gid)
             else:
                 fill(mount, fresh)
             os.rename(fresh, tree)

@@ -23,6 +23,8 @@ from builder.engine.placing import Tree, copy_capability
 from builder.engine.select import Match, Picked, Source, below, excluded_by, matches, sources
 from builder.engine.source import Reader, SourceRoot, TreeRoot, join, split
 from builder.errors import BuilderError, HostError, StoreError
+from builder.layer.noted import Owners
+from builder.layer.ownership import Owner
 from builder.plan.steps import CopyStep, GitTree, InlineFile, RemoteFile
 
 
@@ -31,11 +33,13 @@ class Copied:
     """What a step copied.
 
     changed  files of a context that were written to after they had been listed: the copy may not be what was hashed
+    owners   of links and special files, by path, that the file system could not hold
     """
 
     files: int = 0
     size: int = 0
     changed: list[str] = field(default_factory=list)
+    owners: dict[bytes, Owner] = field(default_factory=dict)
 
 
 def is_independent(step: CopyStep) -> bool:
@@ -81,6 +85,7 @@ def copy(
             raise
         except OSError as e:
             raise _failed(e, step) from e
+        copier.copied.owners |= tree.noted
         return copier.copied
 
 
@@ -168,19 +173,20 @@ class _Copier:
             if not tree.link:
                 done = extract(stream, self._path, target, owner=tree.owner)
                 tree.forget()
+                tree.noted.update((os.fsencode(join(target, "")) + path, each) for path, each in done.owners.items())
             else:
                 with TemporaryDirectory(dir=self._scratch) as folder:
                     done = extract(stream, Path(folder), "/", owner=tree.owner)
-                    self._moved(Path(folder), target)
+                    self._moved(Path(folder), target, done.owners)
         self.copied.files += done.entries
         self.copied.size += done.size
         for text in done.notes:
             self._note(text)
         return True
 
-    def _moved(self, folder: Path, target: str) -> None:
+    def _moved(self, folder: Path, target: str, owners: Owners) -> None:
         """With ``--link`` an archive cannot be unpacked in place, among files that it must not see."""
-        root = TreeRoot(folder, label="the archive")
+        root = TreeRoot(folder, label="the archive", noted=owners)
         with root.reader() as reader:
             self._folder(root, reader, Match("", "", os.stat(folder)), Source(""), target)
 
@@ -276,18 +282,17 @@ class _Copier:
         """A link, fifo or device; a socket becomes an empty file, as in BuildKit."""
         tree, status = self._tree, picked.status
         mode = status.st_mode
+        device: tuple[int, int] | None = None
         if stat.S_ISLNK(mode):
             text = root.readlink(join(picked.folder, picked.name))
             tree.put(place, lambda name, folder: os.symlink(text, name, dir_fd=folder))
         elif stat.S_ISSOCK(mode):
             os.close(tree.create(place))
         else:
-            tree.put(
-                place, lambda name, folder: os.mknod(name, stat.S_IFMT(mode) | 0o600, status.st_rdev, dir_fd=folder)
-            )
+            device = tree.put_node(place, stat.S_IFMT(mode), status.st_rdev)
         above, name = split(place)
         folder = tree.enter(above)
-        tree.chown_name(name, folder, tree.owner_for(status, root.owners))
+        tree.chown_name(place, tree.owner_for(status, root.owners), device)
         if not stat.S_ISLNK(mode):
             os.chmod(name, tree.mode_for(status), dir_fd=folder)
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=folder, follow_symlinks=False)

@@ -10,6 +10,7 @@ from builder.engine.copy import copy, is_independent
 from builder.engine.source import TreeRoot
 from builder.engine.workdir import make_workdir
 from builder.events import Note
+from builder.layer.noted import note
 from builder.plan.steps import BindMount, CacheMount, CopyStep, GitTree, RemoteFile, ScratchInput, WorkdirStep
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, i
             fresh=draft.parent is None,
             note=lambda text: world.emit(Note("info", text, step.where.describe())),
         )
+    note(draft.folder, draft.tree, copied.owners)
     for name in copied.changed:
         world.emit(Note("warning", f"{name} changed while it was copied", step.where.describe()))
 
@@ -53,5 +55,5 @@ def copy_folder(source: Path, target: Path, mount: BindMount | CacheMount) -> No
     )
     scratch = target.with_name(target.name + ".scratch")
     scratch.mkdir(exist_ok=True)
-    copy(step, TreeRoot(source), target, scratch=scratch)
+    copy(step, TreeRoot(source, noted={}), target, scratch=scratch)
     scratch.rmdir()

@@ -115,7 +115,7 @@ class Inputs:
         if found is None:
             return None
         with workshop.snapshotter.view(found) as root:
-            digest = selection_digest(TreeRoot(root), step)
+            digest = selection_digest(TreeRoot(root, noted=workshop.snapshotter.owners(found)), step)
         records.put(*names, {"content": digest})
         return digest
 

@@ -88,10 +88,15 @@ def _perform(
             solutions.append(solution)
         if wanted.roots:
             with ExitStack() as stack:
-                trees = [stack.enter_context(workshop.root(solution.target)) for solution in solutions]
-                write_roots(
-                    wanted.roots, [(plan.platform, tree) for plan, tree in zip(plans, trees, strict=True)], world
-                )
+                roots = [
+                    (
+                        plan.platform,
+                        stack.enter_context(workshop.root(solution.target)),
+                        workshop.owners(solution.target),
+                    )
+                    for plan, solution in zip(plans, solutions, strict=True)
+                ]
+                write_roots(wanted.roots, roots, world)
         # Not with each step: one call for all costs little, and a kill of this process loses nothing anyway.
         snapshotter.sync()
         return solutions

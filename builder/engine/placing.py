@@ -21,7 +21,7 @@ from builder.engine.modes import ModeChange
 from builder.engine.patterns import clean
 from builder.engine.source import TooManyLinks, TreeRoot, join, open_folder, resolve, split
 from builder.errors import BuilderError, DockerfileError, HostError
-from builder.layer import xattrs
+from builder.layer import ownership, xattrs
 from builder.layer.removal import remove_tree
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,11 +45,13 @@ class Tree:
         self.mode = mode
         self.link = link
         self._where = where
-        self._reading = TreeRoot(root, label="the image")
+        self._reading = TreeRoot(root, label="the image", noted={})
         self._base = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folder = self._base
         self._path = ""
         self._made: set[str] = set()
+        self.noted: dict[bytes, ownership.Owner] = {}
+        """Owners of links and special files that the file system could not hold."""
 
     def __enter__(self) -> Self:
         return self
@@ -223,30 +225,33 @@ class Tree:
     def _conflict(self, message: str, code: str) -> BuilderError:
         return DockerfileError(message, code=code, where=self._where)
 
+    def put_node(self, path: str, kind: int, rdev: int) -> tuple[int, int] | None:
+        """Make a fifo or a device; of a device that nobody may make here (kind, rdev), for ``chown_name``."""
+        if kind == stat.S_IFIFO:
+            self.put(path, lambda name, folder: os.mknod(name, kind | 0o600, dir_fd=folder))
+            return None
+        real = []
+        self.put(path, lambda name, folder: real.append(ownership.make_device(name, folder, kind, rdev)))
+        return None if real[-1] else (kind, rdev)
+
     def chown(self, descriptor: int, owner: tuple[int, int]) -> None:
         """Give an open file its owner."""
         try:
-            os.fchown(descriptor, *owner)
+            ownership.give(descriptor, *owner)
         except OSError as e:
             raise self._refused(e, owner) from e
 
-    def chown_name(self, name: str, folder: int, owner: tuple[int, int]) -> None:
-        """Give something its owner by name, no link followed."""
+    def chown_name(self, path: str, owner: tuple[int, int], device: tuple[int, int] | None = None) -> None:
+        """Give a link or special file its owner. *device*: it stands for this one."""
+        above, name = split(path)
         try:
-            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+            if not ownership.give(f"/proc/self/fd/{self.enter(above)}/{name}", *owner, device=device):
+                self.noted[os.fsencode(path)] = owner
         except OSError as e:
             raise self._refused(e, owner) from e
 
     def _refused(self, error: OSError, owner: tuple[int, int]) -> BuilderError:
         shown = "{}:{}".format(*owner)
-        if error.errno in (errno.EINVAL, errno.EPERM):
-            # user_namespaces(7): an id without a mapping is EINVAL; without CAP_CHOWN any change is EPERM
-            return HostError(
-                f"the owner {shown} cannot be given here",
-                code="owner-not-mapped",
-                where=self._where,
-                hint="this needs a range of sub-ids in /etc/subuid and /etc/subgid: see pybuild doctor",
-            )
         return HostError(f"the owner {shown} cannot be given: {error.strerror}", code="chown", where=self._where)
 
     def owner_for(self, status: os.stat_result, kept: bool) -> tuple[int, int]:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from builder.engine.world import World
     from builder.image.names import Platform
     from builder.layer.changes import Entry
+    from builder.layer.noted import Owners
 
-Root = tuple["Platform", Path]
-"""A root's platform, and where it is to be read."""
+Root = tuple["Platform", Path, "Owners"]
+"""A root's platform, where it is to be read, and the owners that its links and special files do not tell."""
 
 
 def write_roots(outputs: Sequence[Output], roots: Sequence[Root], world: World) -> None:
@@ -31,16 +32,16 @@ def write_roots(outputs: Sequence[Output], roots: Sequence[Root], world: World) 
     clamp = world.settings.clamp
     for output in outputs:
         if output.kind == "local":
-            for platform, tree in roots:
+            for platform, tree, owners in roots:
                 dest = output.dest if len(roots) == 1 else str(Path(output.dest, _name(platform)))
                 size = write_folder(
-                    scan(tree), tree, dest, note=lambda text: world.emit(Note("warning", text)), clamp=clamp
+                    scan(tree, owners), tree, dest, note=lambda text: world.emit(Note("warning", text)), clamp=clamp
                 )
                 world.emit(Exported(output.kind, dest, size, (), ""))
             continue
         if len(roots) == 1:
-            ((_, tree),) = roots
-            size = write_tar(scan(tree), tree, output.dest, clamp=clamp)
+            ((_, tree, owners),) = roots
+            size = write_tar(scan(tree, owners), tree, output.dest, clamp=clamp)
         else:
             with _side_by_side(roots, world) as tree:
                 size = write_tar(_prefixed(roots), tree, output.dest, clamp=clamp)
@@ -51,15 +52,15 @@ def _name(platform: Platform) -> str:
     return str(platform).replace("/", "_")
 
 
-def _sorted(roots: Sequence[Root]) -> list[tuple[str, Path]]:
-    return sorted((_name(platform), tree) for platform, tree in roots)
+def _sorted(roots: Sequence[Root]) -> list[tuple[str, Path, Owners]]:
+    return sorted(((_name(platform), tree, owners) for platform, tree, owners in roots), key=lambda root: root[:2])
 
 
 def _prefixed(roots: Sequence[Root]) -> Iterator[Entry]:
     """All entries of all *roots*, under their folders' names."""
-    for name, tree in _sorted(roots):
+    for name, tree, owners in _sorted(roots):
         folder = name.encode()
-        for entry in scan(tree):
+        for entry in scan(tree, owners):
             path = folder + b"/" + entry.path if entry.path else folder
             hardlink = None if entry.hardlink is None else folder + b"/" + entry.hardlink
             yield replace(entry, path=path, hardlink=hardlink)
@@ -74,7 +75,7 @@ def _side_by_side(roots: Sequence[Root], world: World) -> Iterator[Path]:
     place = world.store.scratch.folder()
     seen: list[Path] = []
     try:
-        for name, tree in _sorted(roots):
+        for name, tree, _ in _sorted(roots):
             target = place / name
             target.mkdir()
             mounts.perform(mounts.Mount(kind="rbind", source=tree, target=target, read_only=True))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from builder.engine.mounting import mounted
 from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError
 from builder.events import StepOutput
+from builder.layer.noted import note_command
 from builder.plan.steps import RunStep
 from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.stubs import clean_stubs
@@ -33,6 +34,8 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
         command = Command(
             root=inside.snapshotter.mounts(draft, root),
             root_path=root,
+            owners=draft.folder / "command.owners",
+            held_owners=tuple(inside.snapshotter.owners(draft).items()),
             argv=step.argv,
             env=(*step.env, *step.quiet_env, *env),
             cwd=step.cwd,
@@ -56,6 +59,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
     if done.status.code:
         raise _failure(step, done.status)
     clean_stubs(draft.tree, done.stubs)
+    note_command(draft.folder, draft.tree, draft.folder / "command.owners")
 
 
 def _allowed(step: RunStep, allow: frozenset[str]) -> None:

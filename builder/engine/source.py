@@ -17,6 +17,8 @@ from typing import Protocol, Self
 
 from builder.engine.file_hashes import FileHashes
 from builder.errors import ContextError
+from builder.layer.noted import Owners
+from builder.layer.ownership import told_at
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A fifo that took a file's place must not block us.
@@ -183,9 +185,17 @@ class TreeRoot:
     """A whole folder: the root of a stage or an image as it is seen here, or what was downloaded."""
 
     def __init__(
-        self, folder: Path, *, label: str = "the source root", owners: bool = True, hashes: FileHashes | None = None
+        self,
+        folder: Path,
+        *,
+        label: str = "the source root",
+        owners: bool = True,
+        hashes: FileHashes | None = None,
+        noted: Owners | None = None,
     ) -> None:
+        """*noted*: *folder* is a root of ours, whose owners may be recorded; those of its links and special files."""
         self.label = label
+        self._noted = noted
         self.owners = owners
         self.hashes = hashes or FileHashes()
         # Opened for each look and closed again: a view that nobody holds open can be unmounted.
@@ -196,10 +206,17 @@ class TreeRoot:
         try:
             with self._opened(path) as folder, os.scandir(folder) as found:
                 return {
-                    name: item.stat(follow_symlinks=False) for name, item in sorted((item.name, item) for item in found)
+                    name: self._told(folder, path, name, item.stat(follow_symlinks=False))
+                    for name, item in sorted((item.name, item) for item in found)
                 }
         except OSError as e:
             raise unreadable(path, e, self.label) from e
+
+    def _told(self, folder: int, path: str, name: str, status: os.stat_result) -> os.stat_result:
+        if self._noted is None:
+            return status
+        noted = self._noted.get(os.fsencode(join(path, name))) if self._noted else None
+        return told_at(f"/proc/self/fd/{folder}/{name}", status, noted)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
@@ -218,7 +235,7 @@ class TreeRoot:
         folder, name = split(path)
         try:
             with self._opened(folder) as above:
-                return os.stat(name or ".", dir_fd=above, follow_symlinks=False)
+                return self._told(above, folder, name, os.stat(name or ".", dir_fd=above, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as e:

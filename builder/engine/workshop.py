@@ -14,6 +14,7 @@ from builder.errors import InternalError
 from builder.image.names import Digest
 from builder.layer.changes import Entry
 from builder.layer.content import content_digest
+from builder.layer.noted import Owners
 from builder.plan.steps import ContextInput, Input
 from builder.snapshot.contract import Draft, Snapshot
 
@@ -70,6 +71,11 @@ class Workshop:
             with self.snapshotter.view(snapshot) as root:
                 yield root
 
+    def owners(self, position: Position) -> Owners:
+        """Those of links and special files of the root where a stage stands that are not told by the root itself."""
+        snapshot = self.snapshot(position)
+        return self.snapshotter.owners(snapshot) if snapshot is not None else {}
+
     @contextmanager
     def throwaway(self, position: Position) -> Iterator[Draft]:
         """A draft on the root where a stage stands, whose changes reach nobody."""
@@ -85,8 +91,9 @@ class Workshop:
         if isinstance(of, ContextInput):
             yield self.world.context(of.name).root
         else:
-            with self.root(walk.position_of(of)) as root:
-                yield TreeRoot(root)
+            position = walk.position_of(of)
+            with self.root(position) as root:
+                yield TreeRoot(root, noted=self.owners(position))
 
     def same_content(self, one: str, other: str) -> bool:
         """Whether two snapshots hold the same, layer for layer, whatever their history and times; False if one is gone.

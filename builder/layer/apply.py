@@ -20,7 +20,7 @@ from builder.image.names import Digest
 from builder.layer.changes import OPAQUE, WHITEOUT
 from builder.layer.failures import translated
 from builder.layer.folders import clean
-from builder.layer.ownership import Owners
+from builder.layer.noted import Owners
 from builder.layer.reader import Reader
 from builder.layer.settle import Below, settle
 from builder.layer.tree import Tree
@@ -37,7 +37,7 @@ class Applied:
     links           (path, target) of hard links to files of the layers below
     whiteouts       deletions, which mean something only if the layers below hold such a name
     opaques         folders that hide what lies below, which mean something only if there is such a folder
-    owners          of links and special files, by path, that the file system could not hold: for ``ownership.note``
+    owners          of links and special files, by path, that the file system could not hold: for ``noted.note``
     empties_root    the root itself is opaque, which overlayfs does not look at
     """
 

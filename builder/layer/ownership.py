@@ -9,8 +9,7 @@ The second pair is what the file system held when the record was written: an id 
 by somebody who needed no record, so that the record's is old. The attribute goes with its file through rename, link and
 removal, overlayfs copies it up, and later layers see it in lower ones. It is no part of any image.
 
-Links, fifos and sockets take no user attributes (xattr(7)). Where their owners cannot be given, a table beside the
-layer's folder notes them, by path and inode. What is lost: a link that a later step renames becomes root's.
+Links, fifos and sockets take no user attributes (xattr(7)): ``noted`` keeps a table of those.
 
 source   user_namespaces(7), "Defining user and group ID mappings"; xattr(7); Charliecloud and fakeroot are prior art
 """
@@ -20,24 +19,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 from builder.errors import HostError, ImageError
 
 PREFIX = b"user.pybuild."
 """Attributes under this name are ours: never exported, and never taken from an archive."""
 ATTRIBUTE = b"user.pybuild.owner"
-TABLE = "owners"
-"""The name of the table, in the folder of a draft or a snapshot."""
 HIGHEST = (1 << 32) - 2
 """The largest id: the one after it means "leave it" in chown(2)."""
 
 Owner = tuple[int, int]
-Owners = Mapping[bytes, Owner]
-"""(uid, gid) of links and special files, by path relative to the root."""
 
 _LETTERS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
@@ -77,16 +70,17 @@ def decode(value: bytes) -> Record | None:
     words = value.decode("ascii", "replace").split(" ")
     if len(words) not in (2, 4):
         return None
-    pairs = [_pair(word) for word in (words[0], words[1], *words[3:])]
-    if None in pairs or (len(words) == 4 and words[2] not in _KINDS):
+    pairs = [found for word in (words[0], words[1], *words[3:]) if (found := pair(word)) is not None]
+    if len(pairs) != len(words) // 2 + 1 or (len(words) == 4 and words[2] not in _KINDS):
         return None
-    (uid, gid), (held_uid, held_gid), *device = [pair for pair in pairs if pair is not None]
+    (uid, gid), (held_uid, held_gid), *device = pairs
     if not device:
         return Record(uid, gid, held_uid, held_gid)
     return Record(uid, gid, held_uid, held_gid, _KINDS[words[2]], os.makedev(*device[0]))
 
 
-def _pair(word: str) -> tuple[int, int] | None:
+def pair(word: str) -> tuple[int, int] | None:
+    """Two numbers of 32 bits."""
     one, colon, other = word.partition(":")
     if not (colon and one.isdecimal() and other.isdecimal() and len(one) < 11 and len(other) < 11):
         return None
@@ -203,6 +197,19 @@ def read(place: bytes | str | int, *, follow: bool = False) -> Record | None:
         raise
 
 
+def told_at(place: str, status: os.stat_result, noted: Owner | None = None) -> os.stat_result:
+    """*status*, of the file *place* (no link followed), as an image has it. *noted*: of a link or special file."""
+    return told_status(status, read(place) if noted is None and _may_have_record(status) else None, noted)
+
+
+def _may_have_record(status: os.stat_result) -> bool:
+    """Cheap: a record is of an id that is not mapped, in whose place the file has the mark, or of a device."""
+    mark = ids().mark
+    if stat.S_ISREG(status.st_mode):
+        return status.st_uid == mark[0] or status.st_gid == mark[1] or status.st_size == 0
+    return stat.S_ISDIR(status.st_mode) and (status.st_uid == mark[0] or status.st_gid == mark[1])
+
+
 def give(
     place: bytes | str | int,
     uid: int,
@@ -302,83 +309,3 @@ def make_device(name: bytes | str, folder: int, kind: int, rdev: int) -> bool:
         os.close(os.open(name, flags, 0o600, dir_fd=folder))
         return False
     return True
-
-
-# The table
-
-
-def note(folder: Path, tree: Path, owners: Owners) -> None:
-    """Add *owners* to the table in *folder* (a draft's), whose *tree* holds those paths."""
-    if not owners:
-        return
-    root = os.fsencode(tree) + b"/"
-    with open(folder / TABLE, "ab") as table:
-        for path, (uid, gid) in owners.items():
-            try:
-                inode = os.lstat(root + path).st_ino
-            except OSError:  # replaced by something else since, or moved behind a link
-                continue
-            table.write(line(path, (uid, gid), inode))
-
-
-def line(path: bytes, owner: Owner, inode: int) -> bytes:
-    """One line of a table."""
-    return b"%d:%d %d %b\0" % (*owner, inode, path)
-
-
-def note_command(folder: Path, tree: Path, written: Path) -> None:
-    """Add to the table in *folder* what was *written* of links and special files while a command ran.
-
-    Its inodes are those of the merged root; a link that was renamed meanwhile is found by them in *tree*, for what is
-    new there has the same one. Of two lines the later one holds.
-    """
-    last = {inode: (path, owner) for path, owner, inode in _lines(written)}
-    if not last:
-        return
-    root = os.fsencode(tree) + b"/"
-    found: dict[bytes, Owner] = {}
-    lost: dict[int, Owner] = {}
-    for inode, (path, owner) in last.items():
-        try:
-            moved = stat.S_IFMT(os.lstat(root + path).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
-        except OSError:
-            moved = True
-        if moved:
-            lost[inode] = owner
-        else:
-            found[path] = owner
-    if lost:
-        from builder.layer.scan import walk  # few commands rename such a link
-
-        for path, status in walk(tree):
-            if status.st_ino in lost and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-                found[path] = lost[status.st_ino]
-    note(folder, tree, found)
-
-
-def _lines(file: Path) -> Iterator[tuple[bytes, Owner, int]]:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        return
-    for text in data.split(b"\0"):
-        owner, _, rest = text.partition(b" ")
-        inode, _, path = rest.partition(b" ")
-        pair = _pair(owner.decode("ascii", "replace"))
-        # The last line is empty, or one that a crash cut.
-        if pair is not None and path and inode.isdigit():
-            yield path, pair, int(inode)
-
-
-def noted(folder: Path, tree: Path) -> dict[bytes, Owner]:
-    """What the table in *folder* says of links and special files that are still there."""
-    root = os.fsencode(tree) + b"/"
-    found: dict[bytes, Owner] = {}
-    for path, owner, inode in _lines(folder / TABLE):
-        try:
-            status = os.lstat(root + path)
-        except OSError:
-            continue
-        if status.st_ino == inode and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            found[path] = owner
-    return found

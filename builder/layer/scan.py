@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder.layer import ownership, xattrs
 from builder.layer.changes import Change, Entry, Removed
+from builder.layer.noted import Owners
 
 # A path longer than PATH_MAX (4096 with its NUL, limits.h) must be opened in parts.
 _LONGEST = 4000
@@ -172,7 +173,7 @@ def entry(
 class Entries:
     """Makes entries of what is found in one tree."""
 
-    def __init__(self, root: Path, owners: ownership.Owners) -> None:
+    def __init__(self, root: Path, owners: Owners) -> None:
         self._attributes = Attributes(root)
         self._links = Links()
         self._owners = owners
@@ -187,10 +188,10 @@ class Entries:
         return entry(path, status, attributes, link, hardlink, self._owners.get(path) if self._owners else None)
 
 
-_NOTHING: ownership.Owners = {}
+_NOTHING: Owners = {}
 
 
-def scan(root: Path, owners: ownership.Owners = _NOTHING) -> Iterator[Entry]:
+def scan(root: Path, owners: Owners = _NOTHING) -> Iterator[Entry]:
     """All entries of *root*, itself first as b"", sorted; sockets left out.
 
     owners   of links and special files, as they were noted
@@ -235,7 +236,7 @@ def index(root: Path) -> dict[bytes, Known]:
     }
 
 
-def difference(before: Mapping[bytes, Known], root: Path, owners: ownership.Owners = _NOTHING) -> Iterator[Change]:
+def difference(before: Mapping[bytes, Known], root: Path, owners: Owners = _NOTHING) -> Iterator[Change]:
     """What *root* changed since ``index`` was taken of it, sorted.
 
     A folder is told only if its mode, owner or attributes changed or something in it did.

@@ -80,12 +80,12 @@ def _numbers(path: bytes) -> list[int]:
 class Caller:
     """Whoever made the call at hand. One object serves all calls, one after the other.
 
-    pid    as the notification has it, for calls that take one
+    identifier, pid   as the notification has them
     root   a descriptor of the command's root, which is ours
     """
 
     def __init__(self, proc: Proc, root: int) -> None:
-        self.pid = 0
+        self.identifier = self.pid = 0
         self._proc = proc
         self._root = root
         self._memory = syscalls.Memory()

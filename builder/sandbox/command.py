@@ -58,6 +58,8 @@ class Command:
     hosts        ``NAME:IP`` lines added to /etc/hosts
     security     ``sandbox``, or ``insecure``: all capabilities, no filter
     ulimits      (name, soft, hard), as setrlimit has them
+    owners       a file that notes the owners which the command gives to links and special files, where the file system
+                 cannot hold them; None: nobody wants to know. ``held_owners``: those that the root has already
     terminal     stdin, stdout and stderr are a terminal that becomes the controlling one
     """
 
@@ -78,6 +80,8 @@ class Command:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     terminal: bool = False
     sysctls: tuple[tuple[str, str], ...] = field(default=())
+    owners: Path | None = None
+    held_owners: tuple[tuple[bytes, tuple[int, int]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from builder.errors import HostError, ImageError
+from builder.layer import ownership
 from builder.sandbox import launch, surroundings
 from builder.sandbox.command import Command
 from builder.sandbox.stubs import Points, Stub
@@ -28,10 +29,11 @@ LIMIT = 10 << 20
 """Bytes of /etc/passwd and /etc/group at the most. source: BuildKit executor/oci/user.go, maxUserFileBytes."""
 
 
-def enter(command: Command, report: Callable[[tuple[Stub, ...]], None]) -> NoReturn:
+def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervised: Callable[[int], None]) -> NoReturn:
     """Make the command's surroundings and become it.
 
-    report  receives the mount points that had to be made, before the command starts
+    report      receives the mount points that had to be made, before the command starts
+    supervised  is called with a descriptor of the root when what follows is the command's own
     raises  CommandFailed if there is no such program; DockerfileError if there is no such user; HostError naming the
             step that this machine refused
     """
@@ -77,7 +79,8 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None]) -> NoRet
             _take_terminal()
     env = launch.environment(command, user.home)
     with _step("dropping rights"):
-        launch.drop_rights(command, user)
+        top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        launch.drop_rights(command, user, lambda: supervised(top))
     launch.reset_signals()
     launch.execute(command.argv, env)
 
@@ -158,7 +161,7 @@ def _enter_folder(cwd: str, user: User) -> None:
         path = os.path.join(path, word)
         if not os.path.exists(path):
             os.mkdir(path, 0o755)
-            os.chown(path, user.uid, user.gid)
+            ownership.give(path, user.uid, user.gid, fresh=True)
     os.chdir(cwd or "/")
 
 

@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from builder.errors import CommandFailed, DockerfileError, HostError
@@ -89,18 +89,19 @@ def give_streams(user: User) -> None:
                 continue  # a pipe of somebody beyond this namespace's ids: it works, only not by its name
 
 
-def drop_rights(command: Command, user: User) -> None:
+def drop_rights(command: Command, user: User, supervised: Callable[[], None]) -> None:
     """Become *user*, with no more than the command's capabilities, and the filter that goes with them.
 
     The order is forced: dropping from the bounding set needs CAP_SETPCAP and the filter CAP_SYS_ADMIN (no_new_privs
     would do too, but su and sudo do not work with it); both go with the change of ids. Inheritable and ambient sets are
     empty, so that a program run by another user than root holds nothing.
 
+    supervised  is called when all that comes is the command's: where ids are emulated the change of ids is, too
     source   capabilities(7), "Transformation of capabilities during execve()"; seccomp(2)
     """
     have = _permitted()
     if command.security == "insecure":
-        _keep_all(user, have)
+        _keep_all(user, have, supervised)
         return
     kept = sum(1 << constants.CAPABILITIES[name] for name in command.capabilities) & have
     for number in range(have.bit_length()):
@@ -108,6 +109,7 @@ def drop_rights(command: Command, user: User) -> None:
             syscalls.prctl(constants.PR_CAPBSET_DROP, number)
     syscalls.prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_CLEAR_ALL)
     seccomp.install(seccomp.default_filter(command.capabilities))
+    supervised()
     _ids(user)
     held = kept if user.uid == 0 else 0
     syscalls.capset(effective=held, permitted=held, inheritable=0)
@@ -119,9 +121,10 @@ def _permitted() -> int:
         return next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm"))
 
 
-def _keep_all(user: User, have: int) -> None:
+def _keep_all(user: User, have: int, supervised: Callable[[], None]) -> None:
     """All capabilities for whatever user. source: BuildKit util/entitlements/security, WithInsecureSpec."""
     syscalls.prctl(constants.PR_SET_KEEPCAPS, 1)
+    supervised()
     _ids(user)
     syscalls.capset(effective=have, permitted=have, inheritable=have)
     for number in range(have.bit_length()):

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from builder.layer import ownership
+from builder.layer import noted, ownership
 from builder.sandbox.caller import AT_FDCWD, Caller, Place
 from builder.sandbox.credentials import UNCHANGED, Credentials
 from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
@@ -21,7 +21,7 @@ class Files:
     """Files as an image has them: owners and devices recorded where the file system does not hold them.
 
     links   owners of links and special files, by device and inode
-    table   receives those noted meanwhile, in the form of ``ownership.note``; None: nobody wants to know
+    table   receives those noted meanwhile, in the form of ``noted.note``; None: nobody wants to know
     """
 
     caller: Caller
@@ -32,8 +32,8 @@ class Files:
         """What an image would say of it."""
         path, follow = place
         status = os.stat(path, follow_symlinks=follow)
-        noted = self.links.get((status.st_dev, status.st_ino)) if self.links else None
-        return ownership.told_status(status, ownership.read(path, follow=follow), noted)
+        owner = self.links.get((status.st_dev, status.st_ino)) if self.links else None
+        return ownership.told_status(status, ownership.read(path, follow=follow), owner)
 
     def is_recorded(self, place: Place) -> bool:
         """Whether anything is recorded of it; told cheaply, for it is asked of every file. raises OSError."""
@@ -68,7 +68,7 @@ class Files:
             os.close(fd)
         self.links[status.st_dev, status.st_ino] = uid, gid
         if self.table is not None and name.startswith(b"/"):
-            self.table.write(ownership.line(name.lstrip(b"/"), (uid, gid), status.st_ino))
+            self.table.write(noted.line(name.lstrip(b"/"), (uid, gid), status.st_ino))
             self.table.flush()
 
     def make_device(self, place: Place, mode: int, rdev: int, owner: ownership.Owner) -> None:
@@ -83,32 +83,32 @@ class Files:
 
 
 class Owning:
-    """The calls: one method each, that returns the call's value, or None to let the kernel go on with it."""
+    """The calls: one ``_on_`` method each, that returns the call's value, or None to let the kernel go on with it."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._caller = files.caller
 
-    def chown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
+    def _on_chown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
         return self._give(self._caller.at(AT_FDCWD, path), uid, gid)
 
-    def lchown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
+    def _on_lchown(self, path: int, uid: int, gid: int, *_: int) -> int | None:
         return self._give(self._caller.at(AT_FDCWD, path, follow=False), uid, gid)
 
-    def fchown(self, fd: int, uid: int, gid: int, *_: int) -> int | None:
+    def _on_fchown(self, fd: int, uid: int, gid: int, *_: int) -> int | None:
         return self._give(self._caller.open(fd), uid, gid)
 
-    def fchownat(self, folder: int, path: int, uid: int, gid: int, flags: int, *_: int) -> int | None:
+    def _on_fchownat(self, folder: int, path: int, uid: int, gid: int, flags: int, *_: int) -> int | None:
         follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
         return self._give(self._caller.at(folder, path, follow=follow, empty=empty), uid, gid)
 
-    def mknod(self, path: int, mode: int, rdev: int, *_: int) -> int | None:
-        return self._node(AT_FDCWD, path, mode, rdev)
+    def _on_mknod(self, path: int, mode: int, rdev: int, *_: int) -> int | None:
+        return self.node(AT_FDCWD, path, mode, rdev)
 
-    def mknodat(self, folder: int, path: int, mode: int, rdev: int, *_: int) -> int | None:
-        return self._node(folder, path, mode, rdev)
+    def _on_mknodat(self, folder: int, path: int, mode: int, rdev: int, *_: int) -> int | None:
+        return self.node(folder, path, mode, rdev)
 
-    def chroot(self, *_: int) -> None:
+    def _on_chroot(self, *_: int) -> None:
         """From now on a path that begins with "/" need not be one of ours."""
         self._caller.chroots = True
 
@@ -123,7 +123,8 @@ class Owning:
         """Whether the caller may do this; the kernel refuses it by itself."""
         return self._caller.may("CAP_CHOWN")
 
-    def _node(self, folder: int, path: int, mode: int, rdev: int) -> int | None:
+    def node(self, folder: int, path: int, mode: int, rdev: int) -> int | None:
+        """As mknodat(2)."""
         rdev &= 0xFFFFFFFF
         if stat.S_IFMT(mode) not in _DEVICES or (stat.S_ISCHR(mode) and rdev == 0) or not self.may_make_devices():
             # A character device 0:0 is a deletion in an overlay, and the kernel refuses it there.

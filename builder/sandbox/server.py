@@ -27,6 +27,7 @@ from builder.sandbox.command import Command
 
 # All that a child needs is imported before it switches its root, where no module is found any more.
 from builder.sandbox.enter import enter
+from builder.sandbox.supervision import Supervision, hand_over, supervision
 from native import constants, syscalls
 
 NEW_NETWORK = 1
@@ -36,8 +37,15 @@ _NAMESPACES = constants.CLONE_NEWNS | constants.CLONE_NEWPID | constants.CLONE_N
 
 @dataclass(slots=True)
 class _Child:
+    """A command. handover: where its filter's listener comes from; listener: that, until somebody supervises it."""
+
     pid: int
     report: int
+    command: int = -1
+    handover: socket.socket | None = None
+    listener: int = -1
+    root: int = -1
+    supervisor: int = 0
 
 
 def serve(requests: socket.socket) -> NoReturn:
@@ -49,37 +57,48 @@ def serve(requests: socket.socket) -> NoReturn:
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
+    wanted = supervision()
     while True:
         for fd, _ in poll.poll():
             if fd == requests.fileno():
-                child = _accept(requests)
+                child = _accept(requests, wanted)
                 if child is None:
                     _end(children)
                 elif child.pid:
                     children[child.pid] = child
                     # Nothing is ever read from it: it becomes readable when the other end is shut down.
                     poll.register(child.report, select.POLLIN)
+                    if child.handover is not None:
+                        poll.register(child.handover, select.POLLIN)
             elif fd == wake_read:
                 os.read(wake_read, 4096)
                 for child in _reap(children):
                     with suppress(KeyError):  # killed, so that nothing more is awaited from there
                         poll.unregister(child.report)
-                    os.close(child.report)
+                    for other in _descriptors(child):
+                        with suppress(KeyError):
+                            poll.unregister(other)
+                    _close(child)
+            elif wanted is not None and (asked := _of(children, fd)) is not None:
+                poll.unregister(fd)
+                if (listener := _supervise(asked, fd, wanted)) >= 0:
+                    poll.register(listener, select.POLLIN)
             elif _kill(children, fd):
                 poll.unregister(fd)
 
 
-def _accept(requests: socket.socket) -> _Child | None:
+def _accept(requests: socket.socket, wanted: Supervision | None) -> _Child | None:
     """A command's child, None if nobody asks any more; its pid is 0 if it could not be cloned."""
     flags, descriptors = _receive(requests)
     if not descriptors:
         return None
     command, *streams, report = descriptors
+    ours, theirs = socket.socketpair() if wanted is not None else (None, None)
     try:
         pid = syscalls.clone(_NAMESPACES | (constants.CLONE_NEWNET if flags & NEW_NETWORK else 0))
         if pid == 0:
-            _child(command, streams, report)
-        return _Child(pid=pid, report=report)
+            _child(command, streams, report, wanted, theirs)
+        return _Child(pid=pid, report=report, command=os.dup(command), handover=ours)
     except OSError as error:
         _tell(report, HostError(f"no namespaces for a command: {error.strerror}", code="namespaces-refused"))
         os.close(report)
@@ -87,6 +106,45 @@ def _accept(requests: socket.socket) -> _Child | None:
     finally:
         for fd in (command, *streams):
             os.close(fd)
+        if theirs is not None:
+            theirs.close()
+
+
+def _of(children: dict[int, _Child], fd: int) -> _Child | None:
+    """The child that has something to be supervised."""
+    return next((child for child in children.values() if fd in _descriptors(child)), None)
+
+
+def _descriptors(child: _Child) -> list[int]:
+    handover = [child.handover.fileno()] if child.handover is not None else []
+    return [*handover, *([child.listener] if child.listener >= 0 else [])]
+
+
+def _supervise(child: _Child, fd: int, wanted: Supervision) -> int:
+    """Take the listener over, or have it supervised if it was called; the descriptor to wait for then, or -1."""
+    if child.handover is not None and fd == child.handover.fileno():
+        _, found, _, _ = socket.recv_fds(child.handover, 1, 2)
+        child.handover.close()
+        child.handover = None
+        if len(found) == 2:  # else it ended before
+            child.listener, child.root = found
+        return child.listener
+    # Only the first call of the kind starts a supervisor: most commands never make one.
+    from builder.sandbox import supervisor
+
+    child.supervisor = supervisor.fork(wanted, child.listener, child.root, child.command)
+    for number in (child.listener, child.root):
+        os.close(number)
+    child.listener = child.root = -1
+    return -1
+
+
+def _close(child: _Child) -> None:
+    for number in (child.report, child.command, child.listener, child.root):
+        if number >= 0:
+            os.close(number)
+    if child.handover is not None:
+        child.handover.close()
 
 
 def _receive(requests: socket.socket) -> tuple[int, list[int]]:
@@ -99,7 +157,9 @@ def _receive(requests: socket.socket) -> tuple[int, list[int]]:
     return data[0] if data else 0, list(descriptors)
 
 
-def _child(command: int, streams: list[int], report: int) -> NoReturn:
+def _child(
+    command: int, streams: list[int], report: int, wanted: Supervision | None, handover: socket.socket | None
+) -> NoReturn:
     """The process between clone and exec; whatever fails in it is told, none of it is lost."""
     sender = Sender(report)
     try:
@@ -110,8 +170,14 @@ def _child(command: int, streams: list[int], report: int) -> NoReturn:
         assert isinstance(value, Command)
         for fd, stream in enumerate(streams):
             os.dup2(stream, fd)
-        _close_others(report)
-        enter(value, lambda stubs: sender.send(MESSAGE, stubs))
+        _close_others(report, *([handover.fileno()] if handover is not None else []))
+
+        def supervised(root: int) -> None:
+            # security=insecure says: no filter. Without one that emulates ids, though, no user could be run as.
+            if wanted is not None and handover is not None and (wanted.single or value.security != "insecure"):
+                hand_over(wanted, handover, root)
+
+        enter(value, lambda stubs: sender.send(MESSAGE, stubs), supervised)
     except BuilderError as error:
         sender.send(ERROR, error)
     except BaseException as error:  # the last line of a process: whatever it is must be told
@@ -120,10 +186,10 @@ def _child(command: int, streams: list[int], report: int) -> NoReturn:
         os._exit(125)
 
 
-def _close_others(report: int) -> None:
-    """Close all but the streams and the report, whoever left them open before us."""
+def _close_others(*kept: int) -> None:
+    """Close all but the streams and what is *kept*, whoever left it open before us."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != report:
+        if int(name) > 2 and int(name) not in kept:
             with suppress(OSError):  # the folder's own descriptor is among them
                 os.close(int(name))
 
@@ -135,7 +201,14 @@ def _reap(children: dict[int, _Child]) -> list[_Child]:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             break
-        child = children.pop(pid)
+        child = children.pop(pid, None)
+        if child is None:  # a supervisor, which was killed
+            continue
+        if child.supervisor:
+            # Before its command's end is told: what it noted is complete then.
+            os.kill(child.supervisor, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(child.supervisor, 0)
         with suppress(OSError):  # whoever asked is gone
             Sender(child.report).send(RESULT, status)
         ended.append(child)

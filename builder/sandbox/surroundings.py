@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from builder.errors import HostError
+from builder.layer import ownership
 from builder.sandbox.command import Command, Extra
 from builder.sandbox.stubs import Points
 from native import constants, syscalls
@@ -205,7 +206,8 @@ def mount_extra(points: Points, scratch: int, extra: Extra) -> None:
     target = points.find(extra.target, folder=folder)
     try:
         if extra.kind == "tmpfs":
-            options = [f"mode={extra.mode:o}", f"uid={extra.uid}", f"gid={extra.gid}"]
+            uid, gid = ownership.ids().held(extra.uid, extra.gid)
+            options = [f"mode={extra.mode:o}", f"uid={uid}", f"gid={gid}"]
             options += [f"size={extra.size}"] if extra.size else []
             perform(
                 Mount(
@@ -216,6 +218,12 @@ def mount_extra(points: Points, scratch: int, extra: Extra) -> None:
                     read_only=extra.read_only,
                 )
             )
+            if (uid, gid) != (extra.uid, extra.gid) and not extra.read_only:
+                mounted = points.find(extra.target, folder=True)
+                try:
+                    _give(f"/proc/self/fd/{mounted}/.", extra)
+                finally:
+                    os.close(mounted)
         elif extra.kind == "file":
             source = _file(scratch, extra)
             perform(Mount(kind="bind", source=source, target=_name(target), read_only=extra.read_only))
@@ -232,9 +240,16 @@ def _file(scratch: int, extra: Extra) -> Path:
     fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=scratch)
     with os.fdopen(fd, "wb") as file:
         file.write(extra.content)
-        os.fchown(fd, extra.uid, extra.gid)
+        _give(fd, extra)
         os.fchmod(fd, extra.mode)
     return _below(scratch, name)
+
+
+def _give(place: str | int, extra: Extra) -> None:
+    # A tmpfs takes user attributes since Linux 6.6. Before, an owner that is not mapped cannot even be recorded; the
+    # file is then root's, and whoever is emulated opens it just as well.
+    with suppress(HostError):
+        ownership.give(place, extra.uid, extra.gid)
 
 
 def mask(scratch: int) -> None:

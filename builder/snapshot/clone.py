@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import ImageError, StoreError
-from builder.layer import ownership, scan
+from builder.layer import noted, scan
 from builder.layer.apply import apply
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
-from builder.layer.ownership import Owners
+from builder.layer.noted import Owners
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_tree
 from builder.snapshot.shelf import Shelf
@@ -85,7 +85,7 @@ class Clone:
         with layer.open() as stream:
             plain = decompressed(layer.compression, stream)
             applied = apply(plain, draft.tree, whiteouts="remove", report=layer.report)
-        ownership.note(draft.folder, draft.tree, applied.owners)
+        noted.note(draft.folder, draft.tree, applied.owners)
         if applied.diff_id != layer.diff_id:
             raise ImageError(
                 f"a layer's content is {applied.diff_id}, and the image says {layer.diff_id}", code="diff-id-mismatch"
@@ -108,7 +108,7 @@ class Clone:
     def _copy(self, parent: Snapshot, draft: Draft) -> None:
         copy_tree(self.tree(parent), draft.tree)
         # Anew, for the copies have inodes of their own.
-        ownership.note(draft.folder, draft.tree, self.owners(parent))
+        noted.note(draft.folder, draft.tree, self.owners(parent))
 
     def _remember(self, draft: Draft) -> None:
         known = scan.index(draft.tree)
@@ -150,7 +150,7 @@ class Clone:
     def owners(self, of: Draft | Snapshot) -> Owners:
         """See the contract."""
         folder = of.folder if isinstance(of, Draft) else self._shelf.folder(of.id)
-        return ownership.noted(folder, folder / "fs")
+        return noted.noted(folder, folder / "fs")
 
     def tree(self, snapshot: Snapshot) -> Path:
         """See the contract: the whole root."""

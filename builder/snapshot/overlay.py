@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import ImageError
-from builder.layer import ownership, xattrs
+from builder.layer import noted, xattrs
 from builder.layer.apply import Applied, apply, settle_applied
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
-from builder.layer.ownership import Owner, Owners
+from builder.layer.noted import Owners
+from builder.layer.ownership import Owner
 from builder.layer.removal import remove_tree
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.lowers import Lowers
@@ -62,7 +63,7 @@ class Overlay:
         _new_root(draft.tree)
         with layer.open() as stream:
             applied = apply(decompressed(layer.compression, stream), draft.tree, whiteouts="overlay", report=report)
-        ownership.note(draft.folder, draft.tree, applied.owners)
+        noted.note(draft.folder, draft.tree, applied.owners)
         return applied
 
     def _settle(self, draft: Draft, applied: Applied) -> None:
@@ -126,7 +127,7 @@ class Overlay:
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """See the contract."""
-        own = ownership.noted(self._shelf.folder(snapshot.id), self.tree(snapshot))
+        own = noted.noted(self._shelf.folder(snapshot.id), self.tree(snapshot))
         return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:]), own)
 
     def owners(self, of: Draft | Snapshot) -> Owners:
@@ -135,13 +136,13 @@ class Overlay:
         folders = [self._shelf.folder(layer) for layer in reversed(below.layers)] if below is not None else []
         if isinstance(of, Draft):
             folders.insert(0, of.folder)
-        if not any((folder / ownership.TABLE).exists() for folder in folders):
+        if not any((folder / noted.TABLE).exists() for folder in folders):
             return {}
         trees = Lowers([folder / "fs" for folder in folders])
         found: dict[bytes, Owner] = {}
         for folder in folders:
             here = os.fsencode(folder / "fs") + b"/"
-            for path, owner in ownership.noted(folder, folder / "fs").items():
+            for path, owner in noted.noted(folder, folder / "fs").items():
                 if trees.find(path) == here + path:
                     found[path] = owner
         return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from builder.layer import xattrs
 from builder.layer.changes import Change, Emptied, Entry, Removed
 from builder.layer.folders import OPAQUE_XATTR, OVERLAY, is_whiteout
-from builder.layer.ownership import Owners
+from builder.layer.noted import Owners
 from builder.layer.scan import Attributes, Links, entry, walk
 from builder.snapshot.lowers import Lowers
 

@@ -330,6 +330,10 @@ def test_a_wrong_command_line_is_exit_code_2(bench: Bench) -> None:
         assert done.code == 2, words
         assert done.err.startswith("error["), words
         assert "Traceback" not in done.err
+    for kind in ("cacheonly", "local,dest=out"):
+        done = bench.text("--iidfile", "id", output=f"type={kind}")
+        assert done.code == 2
+        assert done.err.startswith("error[invalid-value]: --iidfile does not go with --output type="), done.err
 
 
 def test_who_reads_our_output_may_go_away(bench: Bench) -> None:

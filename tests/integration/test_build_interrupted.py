@@ -138,6 +138,27 @@ def test_a_running_command_ends_with_the_build(bench_everyone: Bench, how: str) 
     assert leftovers(bench.store) == []
 
 
+def test_all_stages_that_run_end_with_the_build(bench_everyone: Bench) -> None:
+    bench = bench_everyone
+    lock = "--mount=type=cache,target=/c,sharing=locked"
+    bench.write(
+        f"FROM base AS one\nENV OF={bench.room}\nRUN {lock} echo started && sleep 1000\n"
+        f"FROM base AS two\nENV OF={bench.room}\nRUN echo started && sleep 1001\n"
+        f"FROM base AS three\nRUN sleep 0.1\nRUN {lock} sleep 1002\n"
+        "FROM base\nCOPY --from=one / /1\nCOPY --from=two / /2\nCOPY --from=three / /3\n"
+    )
+    process = _start(bench, "--jobs=4", output="type=image")
+    _wait_for(bench.room / "log", b"RUN sleep 0.1: DONE")
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(20) == 130
+    _wait_for_end(bench.room)
+    assert time.monotonic() - began < 3
+    assert leftovers(bench.store) == []
+    assert (bench.room / "log").read_text().endswith("interrupted\n")
+
+
 def test_builds_killed_at_random_moments_leave_nothing_wrong(bench_everyone: Bench, many: Path) -> None:
     bench = bench_everyone
     # The commands' environment names the test's folder: whoever looks for its processes finds them, too.

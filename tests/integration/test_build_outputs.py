@@ -220,6 +220,17 @@ def test_source_date_epoch_dates_the_image_and_rewrite_timestamp_its_files(fille
     assert not (bench.room / "rewritten2").exists()
 
 
+def test_a_metadata_file_is_written_whatever_the_output_is(bench: Bench) -> None:
+    bench.write(DOCKERFILE, {"file": "content\n"})
+    metadata = bench.room / "metadata.json"
+    for output in ("type=cacheonly", f"type=local,dest={bench.room}/root"):
+        bench.build("--metadata-file", metadata, output=output)
+        assert json.loads(metadata.read_text()) == {}
+        metadata.unlink()
+    bench.build("--metadata-file", metadata)
+    assert json.loads(metadata.read_text())["containerimage.digest"].startswith("sha256:")
+
+
 def test_podman_reads_both_kinds_of_archive(bench: Bench, require: Callable[..., None]) -> None:
     require("podman")
     bench.write(DOCKERFILE, {"file": "content\n"})
