@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from builder.engine.agents import relayed
 from builder.engine.cache_mounts import cache_name, held_caches
 from builder.engine.copying import copy_folder
 from builder.engine.roots import beneath
@@ -69,7 +70,9 @@ def mounted(
                     continue
                 # The plan has told the command where it is, in SSH_AUTH_SOCK.
                 assert mount.target is not None
-                extras.append(Extra(target=mount.target, kind="bind", source=socket))
+                place = workshop.world.store.tmp() / "agent"
+                stack.enter_context(relayed(socket, place, mode=mount.mode, uid=mount.uid, gid=mount.gid))
+                extras.append(Extra(target=mount.target, kind="bind", source=place))
             case _:
                 assert_never(mount)
     return tuple(extras), tuple(env)

@@ -210,8 +210,12 @@ def _between(flags: int, body: Callable[[], NoReturn], read: int, write: int) ->
 
 
 def _map_ids(pid: int, who: Identity) -> None:
-    if who.kind == "own":
+    if who.kind in ("own", "single"):
         try:
+            if who.kind == "single":
+                # user_namespaces(7), "The /proc/pid/setgroups file": else an ordinary user may map no group
+                with open(f"/proc/{pid}/setgroups", "wb", buffering=0) as switch:
+                    switch.write(b"deny")
             for name, ranges in (("uid_map", who.uids), ("gid_map", who.gids)):
                 with open(f"/proc/{pid}/{name}", "wb", buffering=0) as table:
                     table.write("\n".join(map(str, ranges)).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,8 @@ class Identity:
 
     kind   ``root``: root of the present user namespace, no new one; ``own``: a new user namespace with all ids of the
            present one (for a container's root without CAP_SYS_ADMIN, and where a fresh one is wanted); ``subid``: a
-           new one with a sub-id range
+           new one with a sub-id range; ``single``: a new one with our own id alone, as root's, where all others are
+           emulated (``supervision``)
     key    names the map: what one identity wrote, another must not touch. A file name's characters only
     """
 
@@ -43,18 +45,14 @@ class Identity:
 def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
     """The best identity that this process can take, told from files and its own state alone; nothing is forked.
 
-    userns  ``auto``, ``none`` (no user namespace), ``subid``
+    userns  ``auto``, ``none`` (no user namespace), ``subid``, ``single``
     fresh   with ``auto``: a new user namespace even for root, who then has what belongs to one: a binfmt_misc
     raises  HostError naming what is missing and the smallest mend; UsageError for another word
     """
     if userns not in ("auto", "none", "subid", "single"):
         raise UsageError(f"unknown user namespace mode {userns}", code="unknown-userns")
     if userns == "single":
-        raise HostError(
-            "a user namespace with one id is not supported by this version",
-            code="userns-single-unsupported",
-            hint="use --userns auto or --userns subid",
-        )
+        return _single()
     if userns == "subid":
         return _subid()
     if os.geteuid() == 0:
@@ -73,7 +71,35 @@ def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
             code="not-privileged",
             hint="leave --userns at auto",
         )
-    return _subid()
+    try:
+        who = _subid()
+    except HostError:
+        return _single()
+    return who if _is_trusted("newuidmap") and _is_trusted("newgidmap") else _single()
+
+
+def _single() -> Identity:
+    uid, gid = os.geteuid(), os.getegid()
+    return Identity(
+        kind="single",
+        key=f"single-u{uid}-g{gid}",
+        uids=(IdRange(inside=0, outside=uid, count=1),),
+        gids=(IdRange(inside=0, outside=gid, count=1),),
+    )
+
+
+def _is_trusted(name: str) -> bool:
+    """Whether the kernel will let the program have the rights that its file gives it; told without running it.
+
+    no_new_privs makes the file's rights void, as a mount with nosuid does. A set-user-ID root that lacks CAP_SYS_ADMIN,
+    as in most containers, may not map for a namespace which is not its own; with file capabilities it is ours still.
+    source: execve(2); user_namespaces(7), "Defining user and group ID mappings"
+    """
+    path = find_program(name)
+    if path is None or _status_field("NoNewPrivs") == "1" or os.statvfs(path).f_flag & os.ST_NOSUID:
+        return False
+    bounding = int(_status_field("CapBnd"), 16)
+    return not os.stat(path).st_mode & stat.S_ISUID or bool(bounding >> CAPABILITIES["CAP_SYS_ADMIN"] & 1)
 
 
 def _effective_capabilities() -> int:

@@ -176,9 +176,10 @@ def test_an_agent_is_reached_through_its_socket(bench_everyone: Bench, agent: Pa
         "RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK\n"
         'RUN --mount=type=ssh,id=absent echo "<$SSH_AUTH_SOCK>"\n'
         "RUN --mount=type=ssh,target=/tmp/agent,uid=5 echo $SSH_AUTH_SOCK; test -S /tmp/agent\n"
+        "RUN --mount=type=ssh,target=/tmp/agent,uid=5,gid=6,mode=0640 stat -c '%a %u:%g' /tmp/agent\n"
     )
     # As with BuildKit the variable is set even where no agent is.
-    said = "/run/buildkit/ssh_agent.0\n</run/buildkit/ssh_agent.0>\n/tmp/agent\n"
+    said = "/run/buildkit/ssh_agent.0\n</run/buildkit/ssh_agent.0>\n/tmp/agent\n640 5:6\n"
     assert bench.build("--ssh", f"default={agent}").said == said
     assert bench.build("--ssh", "default", "--no-cache", env={"SSH_AUTH_SOCK": str(agent)}).said == said
     # The agent is no input.
