@@ -38,7 +38,10 @@ def _ask(path: Path, words: bytes) -> bytes:
         caller.sendall(words)
         caller.shutdown(socket.SHUT_WR)
         caller.settimeout(10)
-        return caller.recv(100_000)
+        try:
+            return caller.recv(100_000)
+        except ConnectionResetError:
+            return b""  # a reset is an end, too
 
 
 def test_what_is_said_reaches_the_agent_and_the_answer_comes_back(agent: Path, tmp_path: Path) -> None:
@@ -62,6 +65,4 @@ def test_a_path_longer_than_a_socket_address_is_no_hindrance(agent: Path, tmp_pa
 
 def test_an_agent_that_has_gone_ends_the_connection(tmp_path: Path) -> None:
     with relayed(tmp_path / "gone", tmp_path / "place", mode=0o600, uid=os.getuid(), gid=os.getgid()) as place:
-        with pytest.raises(ConnectionResetError):
-            assert _ask(place, b"anyone?") == b""
-            raise ConnectionResetError  # an end is as good as a reset
+        assert _ask(place, b"anyone?") == b""
