@@ -135,6 +135,8 @@ SECCOMP_ADDFD_FLAG_SEND = 2
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
 SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103
+SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104
+SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
 AUDIT_ARCH_X86_64 = 0xC000003E
 AUDIT_ARCH_I386 = 0x40000003
 AUDIT_ARCH_AARCH64 = 0xC00000B7
@@ -157,6 +159,7 @@ NUMBERS = {
         "fsconfig": 431,
         "fsmount": 432,
         "openat2": 437,
+        "pidfd_getfd": 438,
         "mount_setattr": 442,
     },
     "aarch64": {
@@ -174,6 +177,7 @@ NUMBERS = {
         "fsconfig": 431,
         "fsmount": 432,
         "openat2": 437,
+        "pidfd_getfd": 438,
         "mount_setattr": 442,
     },
 }

@@ -38,6 +38,10 @@ CALLS: Mapping[str, tuple[int, int, int, int]] = {
     "getresuid": (118, 209, 148, 209),
     "getresgid": (120, 211, 150, 211),
     "getgroups": (115, 205, 158, 205),
+    "prctl": (157, 172, 167, 172),
+    "setrlimit": (160, 75, 164, 75),
+    "prlimit64": (302, 340, 261, 369),
+    "getsockopt": (55, 365, 209, 295),
     "capset": (126, 185, 91, 185),
     "stat": (4, -1, -1, -1),
     "fstat": (5, -1, 80, -1),
@@ -94,12 +98,14 @@ class Watch:
     ids     (argument, least): an id from *least* on, and not "leave it"
     bits    (argument, mask): any of these bits
     device  the argument that is a mode of a character or block device
+    equal   (argument, value)
     """
 
     call: str
     ids: tuple[tuple[int, int], ...] = ()
     bits: tuple[int, int] | None = None
     device: int | None = None
+    equal: tuple[int, int] | None = None
 
 
 def program(watches: Sequence[Watch], machine: str | None = None) -> bytes:
@@ -120,7 +126,7 @@ def program(watches: Sequence[Watch], machine: str | None = None) -> bytes:
 
 def _body(watch: Watch) -> list[Instruction]:
     """Instructions that end the program."""
-    if not watch.ids and watch.bits is None and watch.device is None:
+    if not watch.ids and watch.bits is None and watch.device is None and watch.equal is None:
         return [_ASK]
     steps: list[Instruction] = []
     for argument, least in watch.ids:
@@ -130,6 +136,8 @@ def _body(watch: Watch) -> list[Instruction]:
     if watch.device is not None:
         steps += [_load(watch.device), (_AND, 0, 0, 0o170000)]
         steps += [(_EQUAL, 1, 0, stat.S_IFCHR), (_EQUAL, 0, 1, stat.S_IFBLK), _ASK]
+    if watch.equal is not None:
+        steps += [_load(watch.equal[0]), (_EQUAL, 0, 1, watch.equal[1]), _ASK]
     return [*steps, _ALLOW]
 
 

@@ -198,6 +198,14 @@ def clone(flags: int) -> int:
     return pid
 
 
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A descriptor of what the process of *pidfd* has open as *fd*. source: pidfd_getfd(2), since Linux 5.6."""
+    found = _call("pidfd_getfd", pidfd, fd, 0)
+    if found < 0:
+        raise _failed("pidfd_getfd")
+    return found
+
+
 def unshare(flags: int) -> None:
     """unshare(2)."""
     if _libc.unshare(flags) < 0:

@@ -15,6 +15,7 @@ from builder.engine.volumes import image_volumes
 from builder.errors import ImageError, StoreError
 from builder.events import Emit, Note
 from builder.image.documents import Descriptor, ImageConfig, Manifest, RunConfig, chain_id, compression_of
+from builder.layer.noted import note_command
 from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
@@ -129,6 +130,8 @@ def _execute(
     command = Command(
         root=snapshotter.mounts(draft, root),
         root_path=root,
+        owners=draft.folder / "command.owners",
+        held_owners=tuple(snapshotter.owners(draft).items()),
         argv=request.argv,
         # moby, container/container.go, CreateDaemonEnvironment: these are the container's, not its configuration's
         env=(f"HOSTNAME={hostname}", *(("TERM=xterm",) if request.terminal else ()), *request.config.env),
@@ -149,6 +152,7 @@ def _execute(
     streams = {1: request.stdout, 2: request.stderr}
     done = runner.run(command, output=lambda stream, data: _write(streams[stream], data), stdin=request.stdin)
     clean_stubs(draft.tree, done.stubs)
+    note_command(draft.folder, draft.tree, draft.folder / "command.owners")
     return done.status
 
 

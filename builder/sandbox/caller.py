@@ -21,6 +21,8 @@ _OWN = re.compile(rb"/+proc/+(?:self|thread-self(?=/+fd(?:/|$)))(?=/|$)")
 _STREAMS = re.compile(rb"/+dev/+(?:fd/+(\d+)|std(in|out|err))$")
 _STREAM = {b"in": b"0", b"out": b"1", b"err": b"2"}
 
+_PIDFD_THREAD = os.O_EXCL  # linux/pidfd.h; since Linux 6.9
+
 Place = tuple[bytes, bool]
 """A path for us, and whether a link at its end is followed."""
 
@@ -33,6 +35,7 @@ class Proc:
 
     def __init__(self) -> None:
         self._same = True
+        self._depth = 0
         try:
             context = syscalls.fsopen("proc")
             try:
@@ -44,33 +47,45 @@ class Proc:
             # A container's masked /proc is the best that there is; its numbers are those of a namespace further out.
             self.fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._same = False
-            self._depth = len(_numbers(b"/proc/self/status")) - 1
-            self._last = (-1, b"")
+            self._depth = len(_numbers(b"/proc/self/status", b"NSpid:")) - 1
+
+    def numbers(self, folder: bytes, field: bytes = b"NSpid:") -> list[int]:
+        """The ids of a process from the outermost namespace of this /proc inwards."""
+        return _numbers(folder + b"/status", field)
+
+    def ours(self, folder: bytes, field: bytes) -> int:
+        """Of those the one in our own namespace; 0 if there is none."""
+        found = self.numbers(folder, field)
+        return found[self._depth] if len(found) > self._depth else 0
 
     def folder(self, pid: int) -> bytes:
         """The name, in this /proc, of the process that we know as *pid*. raises OSError, ESRCH."""
-        return b"%d" % pid if self._same else self._searched(pid)
+        return b"%d" % pid if self._same else self._translated(pid)
 
-    def _searched(self, pid: int) -> bytes:
-        if self._last[0] == pid and self._is(self._last[1], pid):
-            return self._last[1]
-        for name in os.listdir("."):
-            if name.isdecimal() and self._is(name.encode(), pid):
-                self._last = pid, name.encode()
-                return self._last[1]
-        raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+    def _translated(self, pid: int) -> bytes:
+        """A process descriptor tells the number that it has in the /proc in which one looks. source: pidfd_open(2)."""
+        try:
+            process = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+            process = os.pidfd_open(pid, _PIDFD_THREAD)
+        try:
+            with open(b"self/fdinfo/%d" % process, "rb", buffering=0) as info:
+                number = next(line.split()[1] for line in info.read(4096).split(b"\n") if line.startswith(b"Pid:"))
+        finally:
+            os.close(process)
+        if int(number) <= 0:
+            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return number
 
-    def _is(self, name: bytes, pid: int) -> bool:
-        found = _numbers(name + b"/status")
-        return len(found) > self._depth and found[self._depth] == pid
 
-
-def _numbers(path: bytes) -> list[int]:
-    """A process's ids, from the namespace of that /proc inwards. source: proc_pid_status(5), NSpid."""
+def _numbers(path: bytes, field: bytes) -> list[int]:
+    """source: proc_pid_status(5), NSpid and NStgid."""
     try:
         with open(path, "rb") as status:
             for line in status:
-                if line.startswith(b"NSpid:"):
+                if line.startswith(field):
                     return [int(word) for word in line.split()[1:]]
     except OSError:
         pass  # gone meanwhile
@@ -145,6 +160,19 @@ class Caller:
                 if line.startswith(field + b":"):
                     return line.split(b":", 1)[1].strip()
         return b"0"
+
+    @property
+    def group(self) -> int:
+        """The id of the caller's process: the caller may be another thread of it."""
+        # The ids of a status are the outer ones where the /proc is: ours are at the same place as in NSpid.
+        return self._proc.ours(self._folder, b"NStgid:") or self.pid
+
+    def number_of(self, pid: int) -> int:
+        """What the process that we know as *pid* is called where it is itself; 0 if it is gone."""
+        try:
+            return (self._proc.numbers(self._proc.folder(pid)) or [0])[-1]
+        except OSError:
+            return 0
 
     @property
     def umask(self) -> int:

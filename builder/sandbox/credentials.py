@@ -24,16 +24,20 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the kernel keeps of a process. ``groups``: the supplementary ones."""
+    """What the kernel keeps of a process.
+
+    groups  the supplementary ones;  keeps  whether it said that it keeps its capabilities with other ids
+    """
 
     users: Ids = Ids()
     primary: Ids = Ids()
     groups: tuple[int, ...] = ()
+    keeps: bool = False
 
     @property
     def privileged(self) -> bool:
-        """Whether it may become anybody."""
-        return self.users.effective == 0
+        """Whether it may become anybody. source: prctl(2), PR_SET_KEEPCAPS"""
+        return self.users.effective == 0 or self.keeps
 
     def belongs_to(self, group: int) -> bool:
         """Whether it is a member of *group*."""

@@ -21,9 +21,9 @@ from builder.sandbox import credentials
 from builder.sandbox.caller import AT_FDCWD, Place
 from builder.sandbox.credentials import ROOT, UNCHANGED, Credentials, Ids
 from builder.sandbox.owning import Files, Owning, refuse_unless_allowed
+from builder.sandbox.supervision import RLIMIT_LOCKS
 from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 
-RLIMIT_LOCKS = 10
 _MOST_GROUPS = 65536
 """source: linux/limits.h, NGROUPS_MAX."""
 
@@ -33,6 +33,7 @@ class Identities(Owning):
 
     def __init__(self, files: Files) -> None:
         super().__init__(files)
+        self.caller = files.caller
         self._known: list[Credentials] = [ROOT]
         self._places: dict[Credentials, int] = {ROOT: 0}
 
@@ -41,8 +42,12 @@ class Identities(Owning):
     @property
     def who(self) -> Credentials:
         """The caller's credentials."""
+        return self.of(self._caller.pid)
+
+    def of(self, pid: int) -> Credentials:
+        """Those of another process."""
         try:
-            place = resource.prlimit(self._caller.pid, RLIMIT_LOCKS)[0]
+            place = resource.prlimit(pid, RLIMIT_LOCKS)[0]
         except OSError:  # killed meanwhile
             return ROOT
         return self._known[place] if 0 <= place < len(self._known) else ROOT
@@ -123,11 +128,24 @@ class Identities(Owning):
         if count > _MOST_GROUPS:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         data = self._caller.read(address, 4 * count) if count else b""
-        return self._become(replace(who, groups=struct.unpack(f"={count}I", data)))
+        # The kernel keeps them sorted, and tells them so: linux, kernel/groups.c, groups_sort
+        return self._become(replace(who, groups=tuple(sorted(struct.unpack(f"={count}I", data)))))
 
-    def _on_capset(self, *_: int) -> int:
-        """What the caller may do is not emulated, and its real capabilities are what lets it do it."""
+    def _on_prctl(self, _option: int, keeps: int, *_: int) -> None:
+        who = self.who
+        if who.users.effective == 0 or not keeps:
+            self._become(replace(who, keeps=bool(keeps)))
+
+    def _on_setrlimit(self, *_: int) -> int:
+        """Of RLIMIT_LOCKS, which is ours: PAM sets every limit anew, to that of the first process."""
         return 0
+
+    def _on_prlimit64(self, _pid: int, _resource: int, new: int, *_: int) -> int | None:
+        return 0 if new else None
+
+    def _on_capset(self, *_: int) -> int | None:
+        """Root gives its own up as it likes. Another one has none to give up; ours let it do what it could anyway."""
+        return None if self.who.privileged else 0
 
     # Who am I
 

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 
 from builder.errors import HostError
 from builder.layer import ownership
-from native import notified, notify
+from native import constants, notified, notify
 from native.notified import Watch
 
 # linux/proc_ns.h, PROC_USER_INIT_INO: what stat(2) says of the first user namespace
 _FIRST_NAMESPACE = 0xEFFFFFFD
+RLIMIT_LOCKS = 10
+"""Where the credentials of an emulated process are kept: see ``identities``."""
 _O_CREAT = 0o100
 _O_TMPFILE = 0o20000000  # without O_DIRECTORY, whose bit differs between machines
 
@@ -61,6 +63,9 @@ def watches(wanted: Supervision) -> list[Watch]:
         return [*found, Watch("mknod", device=1), Watch("mknodat", device=2), Watch("chroot")]
     made = _O_CREAT | _O_TMPFILE
     found += [Watch("open", bits=(1, made)), Watch("openat", bits=(2, made))]
+    found += [Watch("setrlimit", equal=(0, RLIMIT_LOCKS)), Watch("prlimit64", equal=(1, RLIMIT_LOCKS))]
+    found.append(Watch("getsockopt", equal=(2, socket.SO_PEERCRED)))
+    found.append(Watch("prctl", equal=(0, constants.PR_SET_KEEPCAPS)))
     return [*found, *map(Watch, _ASKED_ABOUT_ALWAYS)]
 
 

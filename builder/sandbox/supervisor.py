@@ -25,6 +25,7 @@ from builder.sandbox.command import Command
 from builder.sandbox.identities import Identities
 from builder.sandbox.making import ANSWERED, Making
 from builder.sandbox.owning import Files, Owning
+from builder.sandbox.peers import Peers
 from builder.sandbox.statuses import Statuses
 from builder.sandbox.supervision import Supervision
 from native import constants, notified, syscalls
@@ -91,7 +92,7 @@ def _handlers(wanted: Supervision, files: Files, listener: Listener) -> dict[str
         parts: tuple[object, ...] = (Owning(files),)
     else:
         identities = Identities(files)
-        parts = (identities, Statuses(files), Making(files, identities, listener))
+        parts = (identities, Statuses(files), Making(files, identities, listener), Peers(identities))
     return {
         name: handler
         for part in parts

@@ -90,7 +90,7 @@ def test_the_history_is_the_one_that_docker_shows(pybuild: Pybuild, docker_daemo
 def test_listings_are_those_of_docker(pybuild: Pybuild, docker_daemon: DockerDaemon, saved: Path) -> None:
     pybuild("load", "-i", saved, check=True)
     form = "{{.Repository}} {{.Tag}} {{.ID}} {{.Size}}"
-    for words in (("by-docker",), ("--no-trunc", "by-docker:1"), ("--filter=reference=*/team/*",)):
+    for words in (("by-docker",), ("--no-trunc", "by-docker:1"), ("--filter=reference=*/team/by-docker",)):
         ours = pybuild("images", *words, "--format", form, check=True).stdout
         assert ours == docker_daemon.docker("images", *words, "--format", form).stdout
     table = pybuild("images", "by-docker", check=True).stdout.splitlines()

@@ -8,7 +8,7 @@ import pytest
 from builder.errors import HostError, UsageError
 from builder.sandbox import identity as identities
 from builder.sandbox import refusals
-from builder.sandbox.identity import Identity, identity, sub_ids
+from builder.sandbox.identity import Identity, IdRange, identity, sub_ids
 
 OURS = Identity(kind="subid", key="u1-2")
 
@@ -32,6 +32,7 @@ def ordinary(monkeypatch):
     monkeypatch.setattr(identities, "_user_name", lambda _: "me")
     monkeypatch.setattr(identities, "_read", files.__getitem__)
     monkeypatch.setattr(identities, "find_program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(identities, "_is_trusted", lambda _: True)
     return files
 
 
@@ -51,7 +52,7 @@ def test_several_ranges_follow_one_another_and_are_in_the_key(ordinary):
 def test_a_missing_range_is_named_with_its_mend(ordinary):
     ordinary["/etc/subgid"] = ""
     with pytest.raises(HostError) as caught:
-        identity()
+        identity("subid")
     assert caught.value.message == "/etc/subgid gives me no range of ids"
     assert caught.value.hint == "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 me"
 
@@ -64,9 +65,47 @@ def test_a_missing_program_is_named_with_its_mend(ordinary, monkeypatch):
     assert caught.value.code == "no-newuidmap"
 
 
-def test_what_is_not_supported_says_so(ordinary):
-    with pytest.raises(HostError, match=r"^a user namespace with one id is not supported by this version$"):
-        identity("single")
+ONE = Identity(
+    kind="single",
+    key="single-u1000-g1000",
+    uids=(IdRange(inside=0, outside=1000, count=1),),
+    gids=(IdRange(inside=0, outside=1000, count=1),),
+)
+
+
+def test_one_id_is_taken_where_no_more_can_be_had(ordinary, monkeypatch):
+    assert identity("single") == ONE
+    assert identity().kind == "subid"
+    monkeypatch.setattr(identities, "_is_trusted", lambda name: name == "newuidmap")
+    assert identity() == ONE
+    monkeypatch.setattr(identities, "_is_trusted", lambda _: True)
+    ordinary["/etc/subuid"] = ""
+    assert identity() == ONE
+    monkeypatch.setattr(identities, "find_program", lambda _: None)
+    assert identity() == ONE
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "trusted"),
+    [
+        (0o104755, {"NoNewPrivs": "0", "CapBnd": "000001ffffffffff"}, True),
+        (0o104755, {"NoNewPrivs": "1", "CapBnd": "000001ffffffffff"}, False),
+        (0o104755, {"NoNewPrivs": "0", "CapBnd": "00000000a80425fb"}, False),
+        (0o100755, {"NoNewPrivs": "0", "CapBnd": "00000000a80425fb"}, True),
+    ],
+    ids=["an ordinary machine", "no_new_privs", "set-user-ID in a container", "file capabilities in a container"],
+)
+def test_programs_are_trusted_as_the_kernel_does(monkeypatch, tmp_path, mode, status, trusted):
+    program = tmp_path / "newuidmap"
+    program.touch()
+    program.chmod(mode & 0o7777)
+    monkeypatch.setattr(identities, "find_program", lambda _: str(program))
+    monkeypatch.setattr(identities, "_status_field", status.__getitem__)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((0,) * 10))
+    assert identities._is_trusted("newuidmap") is trusted
+
+
+def test_an_unknown_mode_is_an_error(ordinary):
     with pytest.raises(UsageError, match=r"^unknown user namespace mode both$"):
         identity("both")
 

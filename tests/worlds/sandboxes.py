@@ -27,6 +27,8 @@ GROUP = "root:x:0:root\nwheel:x:10:root\napp:x:1000:\nextra:x:77:app\n"
 
 MASKED_PROC = "masked /proc"
 """Beside capabilities in *without*: /proc as a container has it, so that the kernel grants no fresh one."""
+NO_NEW_PRIVILEGES = "no_new_privs"
+"""In *without* too: newuidmap is powerless, so that one id only can be mapped."""
 
 
 def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, ...] = ()) -> T:
@@ -51,10 +53,15 @@ def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...
         if MASKED_PROC in without:
             _mask_proc()
             without = tuple(name for name in without if name != MASKED_PROC)
+        if NO_NEW_PRIVILEGES in without:
+            syscalls.prctl(constants.PR_SET_NO_NEW_PRIVS, 1)
+            without = tuple(name for name in without if name != NO_NEW_PRIVILEGES)
         if os.geteuid() != person.uid:
             os.setgroups([])
             os.setresgid(person.gid, person.gid, person.gid)
             os.setresuid(person.uid, person.uid, person.uid)
+            # As after execve(2), which people come by: else our files in /proc are root's. proc(5)
+            syscalls.prctl(constants.PR_SET_DUMPABLE, 1)
         if without:
             lost = sum(1 << constants.CAPABILITIES[name] for name in without)
             for name in without:
