@@ -78,7 +78,7 @@ OPTIONS = (
         kind="list",
         metavar="ID[=SOCKET|KEY,…]",
         group=_RUN,
-        summary="SSH agent or keys for RUN --mount=type=ssh",
+        summary="SSH agent for RUN --mount=type=ssh",
     ),
     Option(
         name="network",

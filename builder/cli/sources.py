@@ -66,7 +66,7 @@ def _secret_file(name: str, source: str) -> str:
 
 
 def ssh_agents(values: Iterable[str], environ: Mapping[str, str]) -> tuple[SshAgent, ...]:
-    """All ``--ssh``: ``ID[=SOCKET|KEY[,KEY…]]``; without a place it is the caller's agent."""
+    """All ``--ssh``: ``ID[=SOCKET]``; without a place it is the caller's agent."""
     found: dict[str, SshAgent] = {}
     for text in values:
         name, _, rest = text.partition("=")
@@ -76,7 +76,7 @@ def ssh_agents(values: Iterable[str], environ: Mapping[str, str]) -> tuple[SshAg
             if not socket:
                 reject(
                     f"--ssh {text}: no SSH agent: SSH_AUTH_SOCK is not set",
-                    "start one with `eval $(ssh-agent)`, or name a key: --ssh default=FILE",
+                    "start one with `eval $(ssh-agent)`, and add the key with ssh-add",
                 )
             paths = [socket]
         for path in paths:

@@ -21,6 +21,7 @@ from builder.engine.request import BuildRequest
 from builder.engine.select import below, matches, sources
 from builder.engine.source import join
 from builder.engine.world import World
+from builder.errors import InternalError
 from builder.events import Emit, silent
 from builder.plan.cachekey import step_digest
 from builder.plan.difference import differences
@@ -115,8 +116,8 @@ class _Explainer:
                 assert_never(root)
 
     def brought(self, mount: BindMount | CacheMount) -> Position:
-        """Only performers ask for it."""
-        raise NotImplementedError
+        """See ``Walk``: only who performs a command asks for it, and here nobody does."""
+        raise InternalError("a mount was asked for where nothing is performed", code="mount-without-command")
 
     def _stage(self, stage: Stage) -> Iterator[Explained]:
         assumed = self._assumed[stage.root.index] if isinstance(stage.root, StageInput) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from native import constants, declarations, seccomp
+from native import constants, declarations, notified, seccomp
 from native._kernel import ffi
 
 HEADERS = (
@@ -29,6 +29,7 @@ HEADERS = (
 )
 # Under another name in the headers, or in a header that clashes with the others.
 NAMES = {"LINUX_CAPABILITY_VERSION_3": "_LINUX_CAPABILITY_VERSION_3"}
+GENERIC = "#define __BITS_PER_LONG 64\n#define __ARCH_WANT_NEW_STAT\n#define __ARCH_WANT_SET_GET_RLIMIT\n"
 ELSEWHERE = {"MNT_DETACH", "OPEN_TREE_CLOEXEC"}
 
 
@@ -117,6 +118,28 @@ def test_refused_calls_have_the_headers_numbers(compiled):
             else:
                 # Only that which is 64 bits wide by nature has a name there without being answered.
                 lines.append(f'#ifdef __NR_{row[0]}\n#error "{row[0]} is there after all"\n#endif')
+        assert compiled(lines, ()) == ""
+
+
+def test_supervised_calls_have_the_headers_numbers(compiled):
+    x86 = Path("/usr/include/x86_64-linux-gnu/asm")
+    tables = ((0, x86 / "unistd_64.h", ""), (2, Path("/usr/include/asm-generic/unistd.h"), GENERIC))
+    thirty_two = x86 / "unistd_32.h"
+    if not any(header.exists() for _, header, _ in tables):
+        pytest.skip("no kernel headers")
+    for column, header, define in tables:
+        if header.exists():
+            lines = [define + f"#include <{header}>"]
+            # Generic headers have the name of a 32 bit machine's call for the same number.
+            for name, row in notified.CALLS.items():
+                present = row[column] != -1
+                lines.append(equal(f"__NR_{name}", row[column]) if present else f"#ifdef __NR_{name}\n#error\n#endif")
+            assert compiled(lines, ()) == ""
+    if thirty_two.exists():
+        lines = [f"#include <{thirty_two}>"]
+        for name, row in notified.CALLS.items():
+            if row[1] != -1:
+                lines.append(equal(f"__NR_{notified.HEADER_NAMES.get(name, name)}", row[1]))
         assert compiled(lines, ()) == ""
 
 

@@ -243,7 +243,7 @@ def test_without_an_ssh_agent_the_error_says_how_to_get_one() -> None:
         ssh_agents(["default"], {})
     assert (caught.value.message, caught.value.hint) == (
         "--ssh default: no SSH agent: SSH_AUTH_SOCK is not set",
-        "start one with `eval $(ssh-agent)`, or name a key: --ssh default=FILE",
+        "start one with `eval $(ssh-agent)`, and add the key with ssh-add",
     )
 
 

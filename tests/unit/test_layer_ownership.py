@@ -16,7 +16,7 @@ ONE = Ids(((0, 1),), ((0, 1),))
 
 
 def status(mode: int, uid: int, gid: int, size: int = 0) -> os.stat_result:
-    return os.stat_result((mode, 11, 12, 1, uid, gid, size, 1, 2, 3))
+    return os.stat_result((mode, 11, 12, 1, uid, gid, size, 1, 2, 3), {"st_rdev": 0})
 
 
 @given(uid=IDS, gid=IDS, held_uid=IDS, held_gid=IDS)
