@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from builder.errors import HostError
 from builder.events import Emit, Event, silent
-from builder.sandbox.gate import Identity, call, identity
+from builder.sandbox.gate import Identity, bare, call, identity
 from builder.snapshot.clone import Clone
 from builder.snapshot.overlay import Overlay
 
@@ -33,7 +33,7 @@ def identities() -> list[Identity]:
             continue
         if who.key not in [other.key for other in found]:
             found.append(who)
-    return found
+    return [*found, bare()]
 
 
 def identity_of(shelf: str) -> Identity:

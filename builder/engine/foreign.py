@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from builder.errors import HostError
 from builder.events import Emit, Note
 from builder.sandbox.elf import this_machine
-from builder.sandbox.gate import Identity, identity
+from builder.sandbox.gate import Identity, bare, identity
 from builder.sandbox.refusals import NO_USER_NAMESPACE
 
 if TYPE_CHECKING:
@@ -28,19 +28,39 @@ def foreign(platforms: Iterable[Platform]) -> frozenset[Platform]:
     )
 
 
-def as_somebody(function: Callable[[Identity], T], userns: str, others: frozenset[Platform]) -> T:
+def as_somebody(
+    function: Callable[[Identity], T], userns: str, others: frozenset[Platform], *, bare_too: bool = False
+) -> T:
     """What *function* returns, called with the best identity; where commands of *others* are run, one with a namespace.
 
     A user namespace has a table of emulators of its own. Root can do without one, and then has the host's emulators, if
-    there are any: that is tried where none is granted.
+    there are any: that is tried where none is granted. Where sub-ids turn out not to be granted one id has to do.
+
+    bare_too   without any namespace at last: *function* can do without, unless a command is to be run
     """
-    plain, who = identity(userns), identity(userns, fresh=bool(others))
+    refusal = None
+    for who in dict.fromkeys((identity(userns, fresh=bool(others)), identity(userns))):
+        try:
+            return function(who)
+        except HostError as error:
+            if error.code not in (*NO_USER_NAMESPACE, "newuidmap-failed"):
+                raise
+            refusal = refusal or error
+    assert refusal is not None
+    if userns != "auto":
+        raise refusal
+    if refusal.code == "newuidmap-failed":
+        return function(identity("single"))
+    if not bare_too:
+        raise refusal
     try:
-        return function(who)
+        return function(bare())
     except HostError as error:
-        if plain == who or error.code not in NO_USER_NAMESPACE:
+        if error.code != "namespaces-refused":
             raise
-        return function(plain)
+        # A command: what it needs is what was refused in the first place.
+        refusal.where = error.where
+        raise refusal from None
 
 
 def emulation(

@@ -48,7 +48,7 @@ def perform_behind_the_gate(
             on_message=lambda message: world.emit(cast(Event, message)),
         )
 
-    return as_somebody(enter, request.userns, others)
+    return as_somebody(enter, request.userns, others, bare_too=True)
 
 
 def _perform(

@@ -230,7 +230,7 @@ def give(
         raise ImageError(f"the owner {uid}:{gid} is none: ids go from 0 to {HIGHEST}", code="malformed-archive")
     able = ids()
     held = able.held(uid, gid)
-    if held == (uid, gid) and device is None:
+    if able.plain(*held) == (uid, gid) and device is None:
         try:
             _chown(place, held, follow)
         except OSError as e:

@@ -12,7 +12,7 @@ from native import syscalls
 def remove_tree(name: bytes, parent: int) -> int:
     """Remove *name* in the folder *parent* (a descriptor) and all in it; the bytes that were freed.
 
-    The caller is root of the namespace that owns the tree, so no mode stands in the way.
+    The caller is root of the namespace that owns the tree, so no mode stands in the way; or its owner.
     """
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
@@ -51,6 +51,9 @@ def _enter(name: bytes, parent: int) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     if name == b"..":
         return os.open(name, flags, dir_fd=parent)
+    if os.geteuid():
+        # Nobody's root (a build without namespaces): the folder is ours, and its mode may keep even us out.
+        os.chmod(name, 0o700, dir_fd=parent)
     # What is mounted in the tree, for whatever mishap, is not ours to remove: EXDEV.
     return syscalls.openat2(parent, name, flags, 0, syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_BENEATH)
 

@@ -21,12 +21,12 @@ from typing import NoReturn, TypeVar, cast
 from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver
-from builder.sandbox.identity import Identity, find_program, identity
+from builder.sandbox.identity import Identity, bare, find_program, identity
 from builder.sandbox.init import Send, begin, inside
 from builder.sandbox.signals import signals_held, sigterm_as_exception
 from native import constants, syscalls
 
-__all__ = ["Identity", "call", "identity", "inside"]
+__all__ = ["Identity", "bare", "call", "identity", "inside"]
 
 T = TypeVar("T")
 
@@ -144,8 +144,8 @@ def _gone(code: int) -> BuilderError:
 
 
 def _start(function: Callable[[Send], T], who: Identity) -> _Process:
-    flags = constants.CLONE_NEWNS | constants.CLONE_NEWPID
-    if who.kind != "root":
+    flags = 0 if who.kind == "bare" else constants.CLONE_NEWNS | constants.CLONE_NEWPID
+    if who.kind not in ("root", "bare"):
         flags |= constants.CLONE_NEWUSER
     go_read, go_write = os.pipe()
     messages_read, messages_write = os.pipe()

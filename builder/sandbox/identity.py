@@ -32,7 +32,8 @@ class Identity:
     kind   ``root``: root of the present user namespace, no new one; ``own``: a new user namespace with all ids of the
            present one (for a container's root without CAP_SYS_ADMIN, and where a fresh one is wanted); ``subid``: a
            new one with a sub-id range; ``single``: a new one with our own id alone, as root's, where all others are
-           emulated (``supervision``)
+           emulated (``supervision``); ``bare``: nobody else, no namespace at all: no command can be run, yet what only
+           copies can be built, with owners recorded
     key    names the map: what one identity wrote, another must not touch. A file name's characters only
     """
 
@@ -76,6 +77,11 @@ def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
     except HostError:
         return _single()
     return who if _is_trusted("newuidmap") and _is_trusted("newgidmap") else _single()
+
+
+def bare() -> Identity:
+    """Who we are anyway."""
+    return Identity(kind="bare", key=f"bare-u{os.geteuid()}-g{os.getegid()}{_nested()}")
 
 
 def _single() -> Identity:

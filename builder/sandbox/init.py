@@ -56,11 +56,8 @@ def begin(
         # After the change of ids, which clears it. prctl(2), PR_SET_PDEATHSIG
         syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
         _exit_if_alone(messages_write)
-        try:
-            # Nothing that is mounted from here on is seen outside.
-            syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
-        except OSError as error:
-            raise refusals.mount_refused(error) from None
+        if who.kind != "bare":
+            _separate_mounts()
         # SIGTERM is held since before the clone: one that comes now reaches the worker once there is one.
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         worker = os.fork()
@@ -76,8 +73,16 @@ def begin(
         os._exit(1)
 
 
+def _separate_mounts() -> None:
+    try:
+        # Nothing that is mounted from here on is seen outside.
+        syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
+    except OSError as error:
+        raise refusals.mount_refused(error) from None
+
+
 def _become_root(who: Identity) -> None:
-    if who.kind != "root":
+    if who.kind not in ("root", "bare"):
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         if who.kind != "single":  # there it is denied, for ever

@@ -295,7 +295,7 @@ def test_newuidmap_under_no_new_privs_is_explained(ordinary_user):
 
     def caller():
         syscalls.prctl(constants.PR_SET_NO_NEW_PRIVS, 1)
-        return gate.call(lambda _: None, identity=gate.identity(), on_message=print)
+        return gate.call(lambda _: None, identity=gate.identity("subid"), on_message=print)
 
     with pytest.raises(BuilderError) as caught:
         as_person(ordinary_user, caller)
