@@ -248,7 +248,11 @@ class _Automaton:
             elif part in _ZERO_WIDTH.values():
                 raise BadPattern("too many wildcards")
             else:
-                self.single.append((bit, re.compile(part, re.ASCII)))
+                try:
+                    self.single.append((bit, re.compile(part, re.ASCII)))
+                except re.error as error:
+                    # A class whose range runs backwards: Go's regexp, which BuildKit compiles it to, refuses it too.
+                    raise BadPattern(error.msg) from None
             bit <<= 1
         self.accept = bit
 

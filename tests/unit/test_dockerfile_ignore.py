@@ -168,3 +168,10 @@ def test_both_ways_to_match_agree_with_the_plain_expression() -> None:
 
 def test_deep_paths_do_not_recurse() -> None:
     assert IgnoreFile.parse("*\n!a").decide("b/" * 20_000 + "c").ignored
+
+
+def test_a_range_that_runs_backwards_is_refused_wherever_it_stands() -> None:
+    for text in ("[b-a]", "*[a-/]*****", "x/[z-a]*"):
+        with pytest.raises(DockerfileError) as caught:
+            IgnoreFile.parse(text)
+        assert caught.value.code == "bad-ignore-pattern"
