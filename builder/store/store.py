@@ -81,6 +81,8 @@ class Store:
             except (FileExistsError, NotADirectoryError):
                 raise _no_folder(root) from None
             strange = [name for name in os.listdir(root) if name not in _KNOWN]
+            if strange and (root / "version").exists():  # another opening has made the store in the meantime
+                return cls.open(root)
             if strange:
                 raise StoreError(
                     f"{root} is not empty and holds no store: {sorted(strange)[0]} is there",

@@ -41,6 +41,19 @@ def test_making_a_store_may_be_interrupted_and_goes_on(tmp_path):
     assert Store.open(root).blobs.has(Digest.of(b"x"))
 
 
+def test_a_store_that_another_makes_at_the_same_time_is_opened(tmp_path, monkeypatch):
+    root, real, others = tmp_path / "store", os.listdir, []
+
+    def late(path):
+        if not others:  # between finding no version and looking at the folder
+            others.append(Store)
+            others.append(Store.open(root))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", late)
+    assert Store.open(root).root == others[1].root
+
+
 @pytest.mark.parametrize("text", ["pybuild store 2\n", "", "x" * 1000])
 def test_a_store_of_another_version_is_refused(tmp_path, text):
     Store.open(tmp_path / "store")
