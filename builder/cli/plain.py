@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.cli.render import Display, Running, Transfer, note_text, summary
+from builder.cli.display import Display, Running, Transfer, note_text, summary
 from builder.cli.text import cut, harmless, seconds, size
 from builder.events import Note
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import fields
 
 from builder.cli.diagnostics import Style
-from builder.cli.render import Clock, Display
+from builder.cli.display import Clock, Display
 from builder.cli.streams import Stream
 from builder.errors import BuilderError, CommandFailed
 from builder.events import Event, StepOutput

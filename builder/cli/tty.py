@@ -11,8 +11,8 @@ import threading
 import time
 
 from builder.cli.diagnostics import Style
+from builder.cli.display import Clock, Display, Running, Transfer, note_text, summary
 from builder.cli.frame import Frame, Row, rows_taken
-from builder.cli.render import Clock, Display, Running, Transfer, note_text, summary
 from builder.cli.streams import Stream
 from builder.cli.text import harmless, seconds, size
 from builder.events import Event, Note

@@ -6,10 +6,11 @@ import pytest
 from worlds.terminal import Clock, Recorded, Screen
 
 from builder.cli.diagnostics import PLAIN, Style
+from builder.cli.display import Display, exported
 from builder.cli.environment import wants_colours
 from builder.cli.plain import Plain
 from builder.cli.rawjson import RawJson
-from builder.cli.render import Display, display, exported, mode_of
+from builder.cli.render import display, mode_of
 from builder.errors import CommandFailed, UsageError
 from builder.events import (
     BuildFinished,
