@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from builder.engine.streams import Remembered, Tee, Unpacking
+from builder.engine.streams import Remembered, Source, Tee, Unpacking
 from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.documents import (
@@ -31,26 +31,12 @@ from builder.image.views import DOCUMENT_LIMIT
 from builder.plan.steps import Base, BaseKey
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from builder.registry.client import Registry
     from builder.snapshot.contract import Packed
     from builder.store.store import Store
 
 MOST_DOWNLOADS = 4
 """Layers downloaded at once; Docker takes three, and a registry's limits begin not far above."""
-
-
-class Source(Protocol):
-    """Where an image's blobs come from: the store, an OCI layout, a repository of a registry."""
-
-    def read(self, descriptor: Descriptor) -> bytes:
-        """A small blob, verified."""
-        ...
-
-    def open(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
-        """A blob as a stream that verifies digest and size as it is read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

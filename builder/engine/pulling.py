@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.engine.bases import Source
 from builder.engine.saving import check
+from builder.engine.streams import Source
 from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.documents import INDEX_TYPES, Descriptor, ImageConfig, Index, Manifest

@@ -16,7 +16,7 @@ from builder.image.validate import violations
 from builder.image.views import ImageFiles, contents
 
 if TYPE_CHECKING:
-    from builder.engine.bases import Source
+    from builder.engine.streams import Source
     from builder.export.layout import NamedImage
     from builder.store.store import Store
 

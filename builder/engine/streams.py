@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 
 from builder.errors import ImageError
 from builder.events import Emit, Progress
@@ -12,8 +12,19 @@ from builder.image.documents import Descriptor
 from builder.image.views import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
-    from builder.engine.bases import Source
     from builder.store.store import Store
+
+
+class Source(Protocol):
+    """Where an image's blobs come from: the store, an OCI layout, a repository of a registry."""
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """A small blob, verified."""
+        ...
+
+    def open(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
+        """A blob as a stream that verifies digest and size as it is read."""
+        ...
 
 
 class Unpacking:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from builder.image.names import Digest
+from builder.layer import sparse
 from builder.layer.headers import BLOCK
-from builder.layer.members import Member, extend, malformed, parse
+from builder.layer.members import Member, malformed, parse
+from builder.layer.pax import extend
 
 # Go's maxSpecialFileSize: a pax header or a long name is never larger
 _MOST_SPECIAL = 1 << 20
@@ -78,8 +80,6 @@ class Reader:
             raise malformed("it ends after an extended header")
 
     def _sparse(self, member: Member, block: bytes | None) -> None:
-        from builder.layer import sparse  # few archives have any
-
         used = sparse.read_map(member, block, self._take)
         self._left -= used
         member.size -= used
