@@ -131,13 +131,13 @@ def test_a_seed_is_copied_once_however_many_begin_with_it(bench_everyone: Bench)
 
 def test_stages_that_need_not_wait_run_at_once_and_others_not_at_all(bench: Bench) -> None:
     bench.write(
-        "FROM base AS one\nRUN sleep 0.7; echo 1 >/1\nFROM base AS two\nRUN sleep 0.7; echo 2 >/2\n"
+        "FROM base AS one\nRUN sleep 2; echo 1 >/1\nFROM base AS two\nRUN sleep 2; echo 2 >/2\n"
         "FROM base AS never\nRUN false\nFROM base\nCOPY --from=one /1 /\nCOPY --from=two /2 /\n"
     )
     built = bench.build("--jobs=2")
     starts = {one["title"]: one["time"] for one in built.named("step-started")}
     ends = {one["step"]: one["time"] for one in built.named("step-finished")}
-    assert starts["RUN sleep 0.7; echo 2 >/2"] < min(ends.values())
+    assert starts["RUN sleep 2; echo 2 >/2"] < min(ends.values())
     assert not any("false" in title for title in starts)
     built = bench.build("--jobs=1", "--no-cache")
     sleeps = [one for one in built.events if one["event"] in ("step-started", "step-finished")]
@@ -153,7 +153,7 @@ def test_a_failure_ends_what_runs_beside_it(bench_everyone: Bench) -> None:
     )
     began = time.monotonic()
     built = bench.build("--jobs=2", check=False)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 50  # the other sleeps for 100 s
     assert built.code == 1
     assert built.error["exit_code"] == 7
     assert "exit 7" in built.error["message"]

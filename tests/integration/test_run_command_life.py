@@ -233,8 +233,9 @@ def test_a_terminal_is_a_real_one(pybuild: Pybuild, busybox_oci: Path, image: st
     said = _until(ours, b"# ")
     os.write(ours, b"test -t 0 && test -t 1 && echo is''tty; echo $TERM\r")
     said += _until(ours, b"xterm\r\n")
-    os.write(ours, b"sleep 1000\r")
-    time.sleep(0.5)
+    os.write(ours, b"echo go''ing; sleep 1000\r")
+    said += _until(ours, b"going")
+    time.sleep(0.5)  # until the sleep has the terminal
     os.write(ours, b"\x03")
     said += _until(ours, b"# ")
     os.write(ours, b"exit 7\r")

@@ -126,7 +126,7 @@ def test_the_command_is_the_first_process_and_sees_only_its_own(sandbox):
 def test_what_is_left_in_the_background_ends_with_the_command(sandbox):
     before = time.monotonic()
     ran = sandbox.run("(sleep 600; echo late > /late) & echo now")
-    assert (ran.text, time.monotonic() - before < 5) == ("now\n", True)
+    assert (ran.text, time.monotonic() - before < 60) == ("now\n", True)
     assert not _processes("sleep 600")
 
 

@@ -75,9 +75,9 @@ def test_a_trigger_that_is_none_is_refused(text: str, message: str) -> None:
 
 def test_a_file_of_a_hundred_megabytes_is_refused_at_once() -> None:
     data = b"FROM base\n" + b"x" * 100_000_000
-    start = time.perf_counter()
+    start = time.process_time()
     error = error_of(lambda: parse(data, "Dockerfile"))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert error.message == "the Dockerfile has 100000010 bytes, more than the 16777216 that are allowed"
     assert error.where is not None
     assert error.where.describe() == "Dockerfile"
@@ -145,7 +145,7 @@ def test_the_mistakes_that_are_told_are_bounded() -> None:
     ids=lambda text: text[:40].decode().strip(),
 )
 def test_hostile_files_take_seconds_at_most(text: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         lint(parse(text, "D"))
     except DockerfileError as error:
@@ -153,7 +153,7 @@ def test_hostile_files_take_seconds_at_most(text: bytes) -> None:
     else:
         told = "nothing"
     assert 0 < len(told) < 1000
-    assert time.perf_counter() - start < 5  # less than one where nothing else runs
+    assert time.process_time() - start < 5  # less than one where nothing else runs
 
 
 # -- places ------------------------------------------------------------------------------------------------------------

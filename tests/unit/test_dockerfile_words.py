@@ -196,13 +196,13 @@ def test_depth_is_bounded() -> None:
     ["$" * 300_000, "${a:-x}" * 50_000, "'" * 300_000, '"$a"' * 50_000, "\\" * 300_000, "<" * 300_000, "a b" * 100_000],
 )
 def test_a_long_word_takes_time_in_proportion(word: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     expand_words(word, {})
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_a_hostile_pattern_takes_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     env = {"A": "a" * 20_000, "P": "*a" * 200 + "b"}
     assert expand("${A#$P}${A%%$P}${A//$P/x}", env) == env["A"] * 3
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

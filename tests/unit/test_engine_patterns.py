@@ -72,9 +72,9 @@ def test_a_malformed_pattern_is_an_error(pattern: str) -> None:
 
 def test_many_stars_take_no_time() -> None:
     expression, _ = match_expression("*a" * 30 + "*b")
-    began = time.perf_counter()
+    began = time.process_time()
     assert expression.fullmatch("a" * 250) is None
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_a_quoted_wildcard_is_none() -> None:
