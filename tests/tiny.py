@@ -11,18 +11,8 @@ import pyzstd
 from isal import igzip
 
 from builder.export.layout import NamedImage
-from builder.image.documents import (
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Descriptor,
-    HistoryEntry,
-    ImageConfig,
-    Index,
-    Manifest,
-    RunConfig,
-)
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
+from builder.image.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import ImageFiles
 from builder.store import Store

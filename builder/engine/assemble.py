@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 
 from builder.engine.packed import find_packed
 from builder.errors import InternalError
-from builder.image.documents import (
-    OCI_CONFIG,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Descriptor,
-    HistoryEntry,
-    ImageConfig,
-    Manifest,
-)
+from builder.image.configuration import HistoryEntry, ImageConfig
+from builder.image.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest
 from builder.image.names import Digest
 
 if TYPE_CHECKING:

@@ -17,15 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from builder.engine.streams import Remembered, Source, Tee, Unpacking
 from builder.errors import ImageError
 from builder.events import Emit, Progress
-from builder.image.documents import (
-    INDEX_TYPES,
-    Descriptor,
-    ImageConfig,
-    Index,
-    Manifest,
-    chain_id,
-    compression_of,
-)
+from builder.image.configuration import ImageConfig, chain_id
+from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest, compression_of
 from builder.image.names import Digest, Reference
 from builder.image.views import DOCUMENT_LIMIT
 from builder.plan.steps import Base, BaseKey

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from builder.dockerfile.parse import parse
 from builder.errors import UsageError
-from builder.image.documents import ImageConfig
+from builder.image.configuration import ImageConfig
 from builder.plan.compile import compile_plan, missing_bases
 from builder.plan.steps import Base, Options
 

@@ -13,16 +13,8 @@ from builder.engine.behind import behind, identity_of, snapshotter_of
 from builder.engine.changing import changed
 from builder.engine.containers import found
 from builder.errors import BuilderError, ImageError, StoreError
-from builder.image.documents import (
-    OCI_CONFIG,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Descriptor,
-    HistoryEntry,
-    ImageConfig,
-    Manifest,
-    RunConfig,
-)
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
+from builder.image.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.store.containers import Container, Containers
 from builder.store.layers import LayerInfo

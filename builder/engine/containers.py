@@ -14,7 +14,8 @@ from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.volumes import image_volumes
 from builder.errors import ImageError, StoreError
 from builder.events import Emit, Note
-from builder.image.documents import Descriptor, ImageConfig, Manifest, RunConfig, chain_id, compression_of
+from builder.image.configuration import ImageConfig, RunConfig, chain_id
+from builder.image.documents import Descriptor, Manifest, compression_of
 from builder.layer.noted import note_command
 from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.runner import Runner

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.engine.images import platforms
-from builder.image.documents import ImageConfig, Json, RunConfig
+from builder.image.configuration import ImageConfig, RunConfig
+from builder.image.documents import Json
 from builder.image.names import Digest
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from builder.errors import BuilderError, ImageError
-from builder.image.documents import INDEX_TYPES, Descriptor, ImageConfig, Index, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import ATTESTATION
 

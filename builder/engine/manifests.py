@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from builder.engine.images import Image, find, images
 from builder.engine.publishing import compressed
 from builder.errors import ImageError
-from builder.image.documents import INDEX_TYPES, OCI_INDEX, Descriptor, ImageConfig, Index, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import INDEX_TYPES, OCI_INDEX, Descriptor, Index, Manifest
 from builder.image.names import Platform, Reference
 from builder.image.views import ImageFiles
 

@@ -20,7 +20,7 @@ from builder.engine.images import Image, Removed, images, remove
 from builder.engine.lru import over
 from builder.engine.measuring import Tree, is_shelf_of, path_of, trees, walk
 from builder.engine.sweeping import remove_trees
-from builder.image.documents import chain_id
+from builder.image.configuration import chain_id
 from builder.store.containers import Container, Containers
 from builder.store.gc import GRACE, Reachable, follow, reachable, snapshots_of
 from builder.store.gc import prune as collect

@@ -17,14 +17,8 @@ from builder.engine.recompress import Packing, repacked
 from builder.engine.saving import hold_layers
 from builder.errors import BuilderError, ImageError
 from builder.events import Emit, Progress
-from builder.image.documents import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    Descriptor,
-    ImageConfig,
-    Manifest,
-    compression_of,
-)
+from builder.image.configuration import ImageConfig
+from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest, compression_of
 from builder.image.names import Platform, Reference
 from builder.image.views import ImageFiles
 

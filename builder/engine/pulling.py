@@ -10,7 +10,8 @@ from builder.engine.saving import check
 from builder.engine.streams import Source
 from builder.errors import ImageError
 from builder.events import Emit, Progress
-from builder.image.documents import INDEX_TYPES, Descriptor, ImageConfig, Index, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import DOCUMENT_LIMIT
 

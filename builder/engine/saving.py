@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder.engine.images import Image, find, images
 from builder.errors import ImageError
-from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, ImageConfig, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from builder.image.names import Digest, Platform, Reference
 from builder.image.validate import violations
 from builder.image.views import ImageFiles, contents

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from builder.errors import ImageError
-from builder.image.documents import OCI_LAYER, ImageConfig, Manifest, compression_of
+from builder.image.configuration import ImageConfig
+from builder.image.documents import OCI_LAYER, Manifest, compression_of
 
 MOST_LAYERS = 1000
 """Layers of one image; overlayfs stacks 500, Docker 125."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from builder.dockerfile.instructions import Dockerfile, Instruction
 from builder.dockerfile.source import Span
 from builder.errors import DockerfileError, InternalError
-from builder.image.documents import HistoryEntry
+from builder.image.configuration import HistoryEntry
 from builder.plan.findings import Findings, mistake
 from builder.plan.fold import fold
 from builder.plan.graph import Command, Graph, Node, stage_hint

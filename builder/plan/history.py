@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from builder.dockerfile.instructions import Healthcheck
-from builder.image.documents import HistoryEntry
+from builder.image.configuration import HistoryEntry
 
 COMMENT = "buildkit.dockerfile.v0"
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from builder.dockerfile.instructions import Instruction, Word
 from builder.dockerfile.source import Span
 from builder.dockerfile.words import Expansion, examine
-from builder.image.documents import HistoryEntry, ImageConfig, RunConfig
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
 from builder.image.names import Platform
 from builder.plan.findings import Findings
 from builder.plan.history import entry

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.source import Span
-from builder.image.documents import HistoryEntry, ImageConfig
+from builder.image.configuration import HistoryEntry, ImageConfig
 from builder.image.names import Platform
 
 if TYPE_CHECKING:

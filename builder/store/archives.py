@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.errors import ImageError
-from builder.image.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, ImageConfig, Json, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Json, Manifest
 from builder.image.names import Digest, Reference
 from builder.image.views import DOCUMENT_LIMIT, read_root
 from builder.store.layouts import IMAGE_NAME, REF_NAME, Content

@@ -11,7 +11,8 @@ import tiny
 from builder.errors import ImageError
 from builder.export.archive import write_archive
 from builder.export.layout import write_layout, write_layout_folder
-from builder.image.documents import OCI_LAYER, Descriptor, ImageConfig, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import OCI_LAYER, Descriptor, Manifest
 from builder.image.names import Digest, Reference
 from builder.image.views import contents
 from builder.store import Store

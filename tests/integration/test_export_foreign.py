@@ -10,7 +10,8 @@ import tiny
 from builder.errors import ImageError
 from builder.export.archive import write_archive
 from builder.export.layout import write_layout, write_layout_folder
-from builder.image.documents import ImageConfig, Manifest
+from builder.image.configuration import ImageConfig
+from builder.image.documents import Manifest
 from builder.image.names import Digest
 from builder.image.views import contents
 from builder.store import Store

@@ -211,7 +211,8 @@ def test_a_store_on_a_read_only_file_system_is_refused(require_root, tmp_path):
 
 
 def test_an_image_of_the_tests_is_sound(root):
-    from builder.image.documents import ImageConfig, Manifest
+    from builder.image.configuration import ImageConfig
+    from builder.image.documents import Manifest
     from builder.image.validate import violations
 
     with Store.open(root) as store:

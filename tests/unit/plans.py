@@ -9,7 +9,7 @@ import pytest
 
 from builder.dockerfile.parse import parse
 from builder.errors import DockerfileError
-from builder.image.documents import HistoryEntry, ImageConfig, RunConfig
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
 from builder.image.names import Platform
 from builder.plan.compile import compile_plan, missing_bases
 from builder.plan.steps import Base, BaseKey, CopyStep, Options, Plan, RunStep, WorkdirStep

@@ -7,19 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import ImageError
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig, chain_id
 from builder.image.documents import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
     Descriptor,
-    HistoryEntry,
-    ImageConfig,
     Index,
     Manifest,
-    RunConfig,
     canonical,
-    chain_id,
     compression_of,
 )
 from builder.image.names import Digest, Platform

@@ -5,18 +5,8 @@ from dataclasses import replace
 import pytest
 
 from builder.errors import ImageError
-from builder.image.documents import (
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Descriptor,
-    HistoryEntry,
-    ImageConfig,
-    Index,
-    Manifest,
-    RunConfig,
-)
+from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
+from builder.image.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, Index, Manifest
 from builder.image.names import Digest, Platform
 from builder.image.validate import violations
 from builder.image.views import contents, manifests, read_root, verify

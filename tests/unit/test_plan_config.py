@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plans import history, image, mistake, plan, workdir_step
 
-from builder.image.documents import RunConfig
+from builder.image.configuration import RunConfig
 
 
 def config(text: str, **base: Any) -> RunConfig:

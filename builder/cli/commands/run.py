@@ -21,7 +21,7 @@ from builder.engine.containers import run as run_container
 from builder.engine.images import Image, find
 from builder.errors import BuilderError, CommandFailed, ImageError, UsageError
 from builder.events import silent
-from builder.image.documents import RunConfig
+from builder.image.configuration import RunConfig
 from builder.image.names import Reference
 from builder.store.containers import NAME, Containers, fresh_name
 from builder.store.store import Store
