@@ -184,7 +184,7 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
     offsets: list[int] = []
     pieces: list[tuple[int, int]] = []
     length = 0
-    empty: Span | None = None
+    empty = False
     while lines.next < len(lines.raw):
         index = lines.next
         lines.next += 1
@@ -192,7 +192,7 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
         if index > first and is_comment(text):
             continue
         if index > first and not text.lstrip(GO_SPACE):
-            empty = empty or lines.place(index)
+            empty = True
             continue
         column = indent if index == first else 0
         found = continuation.search(text, column)
@@ -213,7 +213,8 @@ def _joined(lines: Lines, escape: str, indent: int) -> LogicalLine:
         if not found:
             break
     if empty:
-        lines.empty.append(empty)
+        # BuildKit says so of the instruction's last line.
+        lines.empty.append(lines.place(lines.next - 1))
     joined = "".join(parts)
     shown = _SURROGATES.sub("\ufffd", joined)
     return LogicalLine(lines.file, shown, tuple(offsets), tuple(pieces), damaged=shown != joined)

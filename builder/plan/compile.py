@@ -203,7 +203,7 @@ class Compiler:
         if base.is_folder:
             return ScratchInput(), self.folder_state(node, node.key), ()
         if node.origin is not None and node.key.name not in self.graph.options.contexts:
-            check_base_platform(self.findings, node.origin, node.platform, base.config.platform)
+            check_base_platform(self.findings, node.origin, node.key.name, node.platform, base.config.platform)
         config = image_of_base(base.config)
         # A stage that a named context replaced is the context's image as it is.
         state = StageState(image=config, env={}) if node.is_image else first_state(config)

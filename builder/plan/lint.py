@@ -159,12 +159,12 @@ def _may_be_image(name: str) -> bool:
     return True
 
 
-def check_base_platform(findings: Findings, origin: From, expected: Platform, actual: Platform) -> None:
+def check_base_platform(findings: Findings, origin: From, name: str, expected: Platform, actual: Platform) -> None:
     """InvalidBaseImagePlatform."""
     if not same_system(expected, actual):
         findings.warn(
             "InvalidBaseImagePlatform",
-            f"Base image {origin.image.text} was pulled with platform {quoted(str(actual))}, expected"
+            f"Base image {name} was pulled with platform {quoted(str(actual))}, expected"
             f" {quoted(str(expected))} for current build",
             origin.span,
         )

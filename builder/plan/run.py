@@ -6,9 +6,9 @@ source   BuildKit, convert.go: dispatchRun; instructions/commands_runnetwork.go,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
+from builder.dockerfile.heredocs import is_marker
 from builder.dockerfile.instructions import Heredoc, Run, Word
 from builder.dockerfile.numbers import truth
 from builder.dockerfile.source import Span
@@ -23,8 +23,6 @@ from builder.plan.titles import title
 
 PIPES = "/dev/pipes"
 """Where the files of here-documents are while a command runs."""
-
-_ONLY_HEREDOC = re.compile(r"[0-9]*<<-?\s*[^<]*")
 
 
 def default_shell(os: str) -> tuple[str, ...]:
@@ -68,7 +66,7 @@ def _command(state: StageState, run: Run) -> tuple[tuple[str, ...], tuple[tuple[
     if not run.heredocs or not run.shell_form:
         return words, (), ""
     line, first = words[0], run.heredocs[0]
-    if not _ONLY_HEREDOC.fullmatch(line.strip()):
+    if is_marker(line) is None:  # ``<<EOF bash`` is a command and its input, and no script
         return (_with_documents(line, run.heredocs),), (), ""
     summary = _first_line(first.raw)
     if first.content.startswith("#!") and state.image.platform.os != "windows":

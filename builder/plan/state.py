@@ -129,12 +129,12 @@ class Job:
     def expand(self, state: StageState, word: Word) -> str:
         """*word* with the variables that the stage has; those that it hasn't are reported."""
         expansion = self.examine(state, word)
+        self.report_unset(state, expansion, word.span)
         return expansion.text
 
     def examine(self, state: StageState, word: Word) -> Expansion:
-        """All about the expansion of *word*."""
+        """All about the expansion of *word*; nothing is reported."""
         expansion = examine(word.text, state.env, escape=self.scope.escape, where=word.span)
-        self.report_unset(state, expansion, word.span)
         return expansion
 
     def expand_document(self, state: StageState, content: str, where: Span) -> str:
@@ -148,6 +148,8 @@ class Job:
         """Warn of variables that nobody declared."""
         if not expansion.unset:
             return
+        # BuildKit tells the line on which the instruction begins.
+        where = where if where.line == self.instruction.span.line else self.instruction.span
         declared = {name for name, _ in state.args} | NOT_IN_ENVIRONMENT
         for name in expansion.unset:
             if name not in declared:
