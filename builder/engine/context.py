@@ -53,6 +53,8 @@ class Filtered(TreeRoot):
         self._without = without
         self._ignore = ignore
         self._listed: dict[str, Mapping[str, os.stat_result]] = {}
+        # Once in a build, too: what is copied later is compared with what was hashed.
+        self._looked_at: dict[str, os.stat_result | None] = {}
         self._holding: dict[str, bool] = {}
 
     def entries(self, path: str) -> Mapping[str, os.stat_result]:
@@ -72,10 +74,11 @@ class Filtered(TreeRoot):
         listed = self._listed.get(folder) if path else None
         if listed is not None:
             return listed.get(name)
-        status = super().lstat(path)
-        if status is None or not path or self._keeps(path, status):
-            return status
-        return None
+        if path not in self._looked_at:
+            status = super().lstat(path)
+            kept = status is None or not path or self._keeps(path, status)
+            self._looked_at[path] = status if kept else None
+        return self._looked_at[path]
 
     def _keeps(self, path: str, status: os.stat_result) -> bool:
         """Whether *path* is in the context: not excluded, or a folder with something in it that is taken back in."""

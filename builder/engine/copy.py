@@ -32,7 +32,8 @@ from builder.plan.steps import CopyStep, GitTree, InlineFile, RemoteFile
 class Copied:
     """What a step copied.
 
-    changed  files of a context that were written to after they had been listed: the copy may not be what was hashed
+    changed  files of a context that were written to after they had been listed: the copy may not be what was hashed,
+             so that it must not be found under that hash
     owners   of links and special files, by path, that the file system could not hold
     """
 
@@ -112,7 +113,7 @@ class _Copier:
         """All sources that are patterns."""
         for source in sources(self._step):
             for match in matches(root, source, self._step.where):
-                if not (self._step.unpack and self._unpacked(reader, match)):
+                if not (self._step.unpack and self._unpacked(root, reader, match)):
                     self._match(root, reader, match, source)
 
     def from_elsewhere(self, fetched: Mapping[RemoteFile | GitTree, Fetched]) -> None:
@@ -123,7 +124,7 @@ class _Copier:
             root = TreeRoot(path.parent, label=remote.name, owners=False)
             with root.reader() as reader:
                 match = Match(remote.name, path.name, os.stat(path, follow_symlinks=False))
-                if not (step.unpack_remote and self._unpacked(reader, match)):
+                if not (step.unpack_remote and self._unpacked(root, reader, match)):
                     self._match(root, reader, match, Source(path.name))
         for git in step.git:
             path = fetched[git].path()
@@ -155,7 +156,7 @@ class _Copier:
         tree.make_folders(target if is_folder and status is None else split(target)[0], self._folder_mode)
         return target
 
-    def _unpacked(self, reader: Reader, match: Match) -> bool:
+    def _unpacked(self, root: SourceRoot, reader: Reader, match: Match) -> bool:
         """Unpack the match below the destination if it is an archive; its content says so, never its name."""
         if not stat.S_ISREG(match.status.st_mode):
             return False
@@ -178,6 +179,7 @@ class _Copier:
                 with TemporaryDirectory(dir=self._scratch) as folder:
                     done = extract(stream, Path(folder), "/", owner=tree.owner)
                     self._moved(Path(folder), target, done.owners)
+            self._check(root, match.path, match.status, os.fstat(stream.fileno()))
         self.copied.files += done.entries
         self.copied.size += done.size
         for text in done.notes:
@@ -258,17 +260,16 @@ class _Copier:
                     return
             self._file(root, reader, picked, place)
         else:
-            self._special(root, picked, place)
+            self._special(root, reader, picked, place)
 
     def _file(self, root: SourceRoot, reader: Reader, picked: Picked, place: str) -> None:
         tree, status = self._tree, picked.status
         source = reader.file(picked.folder, picked.name)
         try:
-            if not root.owners and not same_file(status, os.fstat(source)):
-                self.copied.changed.append(join(picked.folder, picked.name))
             target = tree.create(place)
             try:
                 self.copied.size += self._transfer(source, target, status.st_size)
+                self._check(root, join(picked.folder, picked.name), status, os.fstat(source))
                 tree.chown(target, tree.owner_for(status, root.owners))
                 os.fchmod(target, tree.mode_for(status))
                 copy_capability(source, target)
@@ -278,13 +279,21 @@ class _Copier:
         finally:
             os.close(source)
 
-    def _special(self, root: SourceRoot, picked: Picked, place: str) -> None:
+    def _check(self, root: SourceRoot, path: str, listed: os.stat_result, now: os.stat_result) -> None:
+        """Note a file of a context that is not, after it was read, what it was when it was listed and hashed."""
+        if not root.owners and not same_file(listed, now):
+            self.copied.changed.append(path)
+
+    def _special(self, root: SourceRoot, reader: Reader, picked: Picked, place: str) -> None:
         """A link, fifo or device; a socket becomes an empty file, as in BuildKit."""
         tree, status = self._tree, picked.status
         mode = status.st_mode
         device: tuple[int, int] | None = None
         if stat.S_ISLNK(mode):
             text = root.readlink(join(picked.folder, picked.name))
+            if not root.owners:  # a context, where somebody may be writing
+                now = os.stat(picked.name, dir_fd=reader.folder(picked.folder), follow_symlinks=False)
+                self._check(root, join(picked.folder, picked.name), status, now)
             tree.put(place, lambda name, folder: os.symlink(text, name, dir_fd=folder))
         elif stat.S_ISSOCK(mode):
             os.close(tree.create(place))

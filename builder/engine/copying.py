@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from builder.snapshot.contract import Draft
 
 
-def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, inputs: Inputs) -> None:
-    """Copy what the step names into *draft*."""
+def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, inputs: Inputs) -> bool:
+    """Copy what the step names into *draft*; whether that is what was hashed."""
     world = workshop.world
     remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
     with ExitStack() as stack:
@@ -39,7 +39,9 @@ def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, i
         )
     note(draft.folder, draft.tree, copied.owners)
     for name in copied.changed:
-        world.emit(Note("warning", f"{name} changed while it was copied", step.where.describe()))
+        text = f"{name} changed while it was copied; the next build copies it again"
+        world.emit(Note("warning", text, step.where.describe()))
+    return not copied.changed
 
 
 def perform_workdir(step: WorkdirStep, draft: Draft, workshop: Workshop) -> None:

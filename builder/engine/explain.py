@@ -162,7 +162,8 @@ class _Explainer:
     ) -> tuple[str, tuple[str, ...], str]:
         """Verdict, reasons, and the snapshot that it gave last ("": none)."""
         changed = list(self._changed_files(step))
-        digest, parts = step_digest(step, platform=stage.platform)
+        around = self._world.settings.around(step)
+        digest, parts = step_digest(step, platform=stage.platform, around=around)
         inputs = (self._inputs.root(position), *self._inputs.identities(step, self))
         key = Key(step=digest, parts=parts, inputs=inputs)
         found = self._cache.find(key)

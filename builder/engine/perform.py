@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import assert_never
 
 from builder.engine.copying import perform_copy, perform_workdir
@@ -17,6 +18,14 @@ from builder.errors import InternalError
 from builder.image.names import Digest, Platform
 from builder.plan.steps import AnyStep, CopyStep, RunStep, WorkdirStep
 from builder.store.layers import LayerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """The snapshot that a step made, and whether it was made of what its key says, so that it may be recorded."""
+
+    snapshot: str
+    as_keyed: bool
 
 
 class Performer:
@@ -39,8 +48,8 @@ class Performer:
 
     def perform(
         self, step: AnyStep, position: Position, walk: Walk, *, platform: Platform, content: Digest, wanted: bool
-    ) -> str:
-        """The id of the snapshot that *step* makes.
+    ) -> Performed:
+        """The snapshot that *step* makes.
 
         platform  whose commands are run
         content  digest of the layer's content, where instruction and inputs decide it; a command decides for itself
@@ -48,12 +57,13 @@ class Performer:
         """
         workshop = self.workshop
         parent = workshop.snapshot(position)
+        as_keyed = True
         with workshop.draft(parent) as draft:
             match step:
                 case RunStep():
                     perform_run(step, platform, draft, workshop, walk)
                 case CopyStep():
-                    perform_copy(step, draft, workshop, walk, self._inputs)
+                    as_keyed = perform_copy(step, draft, workshop, walk, self._inputs)
                 case WorkdirStep():
                     perform_workdir(step, draft, workshop)
                 case _:
@@ -62,13 +72,13 @@ class Performer:
         info = LayerInfo(
             snapshot=snapshot.id,
             parent=parent.id if parent else "",
-            content=None if isinstance(step, RunStep) else content,
+            content=content if as_keyed and not isinstance(step, RunStep) else None,
             created=_now(),
         )
         workshop.world.store.layers.put(info)
         if wanted:
             self.pack(snapshot.id)
-        return snapshot.id
+        return Performed(snapshot.id, as_keyed)
 
     def pack(self, snapshot: str) -> Future[None]:
         """Begin to write the snapshot's layer as a tar blob, unless the store has it."""

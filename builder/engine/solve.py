@@ -33,7 +33,7 @@ from builder.plan.steps import (
 )
 
 if TYPE_CHECKING:
-    from builder.engine.perform import Performer
+    from builder.engine.perform import Performed, Performer
     from builder.engine.world import World
 
 
@@ -67,6 +67,7 @@ class Solver:
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._wanted = _wanted(plan)
+        self._moving: set[str] = set()  # identities of inputs that were not, when they were taken, what was hashed
 
     def solve(self) -> Solution:
         """Walk all stages, those that need not wait for each other at once.
@@ -138,15 +139,16 @@ class Solver:
         key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
         snapshot = self._cache.find(key)
         if snapshot is None:
-            snapshot = self._performer.perform(
+            done = self._performer.perform(
                 step, EMPTY, self, platform=self._plan.platform, content=key.content, wanted=False
             )
-            self._cache.record(key, snapshot)
+            snapshot = self._recorded(key, done)
         return EMPTY.then(snapshot)
 
     def _take(self, stage: Stage, step: AnyStep, position: Position) -> str:
         """The snapshot after *step*."""
-        digest, parts = step_digest(step, platform=stage.platform)
+        around = self._world.settings.around(step)
+        digest, parts = step_digest(step, platform=stage.platform, around=around)
         key = Key(step=digest, parts=parts, inputs=(self._inputs.root(position), *self._inputs.identities(step, self)))
         if not self._world.settings.no_cache(stage.name):
             found = self._cache.find(key)
@@ -167,17 +169,26 @@ class Solver:
         began = time.monotonic()
         try:
             wanted = any(stage is one for one in self._wanted)
-            snapshot = performer.perform(
-                step, position, self, platform=stage.platform, content=key.content, wanted=wanted
-            )
+            done = performer.perform(step, position, self, platform=stage.platform, content=key.content, wanted=wanted)
         except BuilderError as error:
             error.where = error.where or step.where
             if self._fail(error):
                 emit(StepFailed(step.number, time.monotonic() - began))
             raise
-        self._cache.record(key, snapshot)
+        snapshot = self._recorded(key, done)
         emit(StepFinished(step.number, time.monotonic() - began))
         return snapshot
+
+    def _recorded(self, key: Key, done: Performed) -> str:
+        """The snapshot that was made, recorded unless files changed under the build's hands.
+
+        A command's mounts are copied before it runs: what it made of files that changed is not recorded either.
+        """
+        if not done.as_keyed:
+            self._moving.update(key.inputs[1:])
+        if self._moving.isdisjoint(key.inputs[1:]):
+            self._cache.record(key, done.snapshot)
+        return done.snapshot
 
 
 def _wanted(plan: Plan) -> tuple[Stage, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.engine.request import Secret, SshAgent
 from builder.events import Emit
+from builder.plan.steps import AnyStep, RunStep, WorkdirStep
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
@@ -42,6 +43,22 @@ class Settings:
     epoch: int | None = None
     clamp: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def around(self, step: AnyStep) -> Mapping[str, object]:
+        """What of this the files that *step* makes may depend on, for its cache key.
+
+        source   BuildKit, solver/llbsolver/ops/exec.go, CacheMap: of ``--add-host`` the names count, not the addresses
+        """
+        if isinstance(step, RunStep):
+            return {
+                "network": self.network if step.network == "default" else step.network,
+                "hosts": tuple(line.partition(":")[0] for line in self.hosts),
+                "shm_size": self.shm_size,
+                "ulimits": self.ulimits,
+            }
+        if isinstance(step, WorkdirStep):
+            return {"epoch": self.epoch}
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

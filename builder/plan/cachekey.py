@@ -8,6 +8,7 @@ no two different values are written alike.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from builder.plan.steps import (
 _VERSION = "1"
 """Of what the parts mean: raised when an equal step would be performed differently."""
 
+_NOTHING: Mapping[str, Any] = {}
+
 _STEPS = (RunStep, CopyStep, WorkdirStep)
 _MOUNTS = (BindMount, CacheMount, TmpfsMount, SecretMount, SshMount)
 
@@ -42,13 +45,18 @@ EXCLUDED: dict[tuple[type, str], str] = {
 """Fields that do not change the digest, and why."""
 
 
-def step_digest(step: AnyStep, *, platform: Platform) -> tuple[Digest, dict[str, Any]]:
+def step_digest(
+    step: AnyStep, *, platform: Platform, around: Mapping[str, Any] = _NOTHING
+) -> tuple[Digest, dict[str, Any]]:
     """The digest of a step, and the named parts that it was made of, as values that JSON can hold.
 
     Secrets are in it by their ids and targets, never by their values.
+
+    around   what the step can see that no instruction says, the command line's choices: plain values by name, which go
+             before the step's own fields of the same name
     """
     parts: dict[str, Any] = {"version": _VERSION, "kind": type(step).__name__, "platform": str(platform)}
-    parts |= _record(step)
+    parts |= _record(step) | {name: _plain(value) for name, value in around.items()}
     hasher = hashlib.sha256()
     _feed(hasher, parts)
     return Digest(f"sha256:{hasher.hexdigest()}"), parts

@@ -21,6 +21,11 @@ _WORDS = {
     "excludes": "--exclude",
     "inline": "the here-documents",
     "platform": "the platform",
+    "network": "the network",
+    "hosts": "--add-host",
+    "shm_size": "--shm-size",
+    "ulimits": "--ulimit",
+    "epoch": "SOURCE_DATE_EPOCH",
     "version": "what pybuild does for it",
 }
 

@@ -131,6 +131,33 @@ def test_an_argument_counts_where_it_is_used(bench: Bench) -> None:
     assert bench.build("--build-arg=VERSION=3").performed == []
 
 
+def test_what_the_command_line_gives_to_commands_counts(bench: Bench) -> None:
+    text = (
+        "FROM base\nRUN ulimit -n >/limit; df -k /dev/shm >/shm; cut -f2 /etc/hosts >/hosts; ls /sys/class/net >/net\n"
+    )
+    bench.write(text)
+    _, plain = bench.image()
+    for words in (["--ulimit=nofile=64"], ["--shm-size=32m"], ["--add-host=extra:10.0.0.1"], ["--network=none"]):
+        built, image = bench.image(*words)
+        assert built.performed == [text.splitlines()[1]], words
+        assert image.files() != plain.files(), words
+        assert bench.build(*words).performed == []
+    # Of a host the name counts, not the address (BuildKit, exec.go, CacheMap); nothing of it is a copy's.
+    assert bench.build("--add-host=extra:10.0.0.2").performed == []
+    bench.write("FROM base\nCOPY file /\n", FILES)
+    bench.build()
+    assert bench.build("--network=none", "--ulimit=nofile=64").performed == []
+
+
+def test_the_time_that_new_folders_get_counts(bench: Bench) -> None:
+    bench.write("FROM base\nWORKDIR /made\n")
+    times = []
+    for epoch in ("1000000000", "1100000000"):
+        _, image = bench.image(f"--build-arg=SOURCE_DATE_EPOCH={epoch}")
+        times.append(image.members(1)["made"].mtime)
+    assert times == [1000000000, 1100000000]
+
+
 def test_no_cache_performs_everything_or_the_stages_that_it_names(bench: Bench) -> None:
     text = "FROM base AS one\nRUN cat /proc/sys/kernel/random/uuid >/one\n"
     text += "FROM base AS two\nCOPY --from=one /one /\nRUN echo 2 >/two\n"

@@ -129,6 +129,16 @@ def test_the_platform_counts() -> None:
     assert step_digest(RUN, platform=AMD64)[0] != step_digest(RUN, platform=ARM64)[0]
 
 
+def test_what_no_instruction_says_counts_and_goes_first() -> None:
+    plain = step_digest(RUN, platform=AMD64)[0]
+    network = step_digest(RUN, platform=AMD64, around={"network": "none"})
+    assert network[0] != plain
+    assert network[1]["network"] == "none"
+    limited, parts = step_digest(RUN, platform=AMD64, around={"ulimits": (("nofile", 1, 2),)})
+    assert limited not in (plain, network[0])
+    assert parts["ulimits"] == [["nofile", 1, 2]]
+
+
 def test_words_cannot_flow_into_each_other() -> None:
     steps = [
         replace(RUN, argv=("a", "b")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from builder.engine.bases import Bases
-from builder.engine.perform import Performer
+from builder.engine.perform import Performed, Performer
 from builder.engine.position import Position, Walk
 from builder.engine.world import Settings, World
 from builder.events import Event
@@ -73,7 +73,7 @@ class FakePerformer:
         self._act = act
         self._lock = threading.Lock()
 
-    def perform(self, step: AnyStep, position: Position, walk: Walk, *, wanted: bool, **_: object) -> str:
+    def perform(self, step: AnyStep, position: Position, walk: Walk, *, wanted: bool, **_: object) -> Performed:
         content = str(self._act(step.title))
         with self._lock:
             self.titles.append(step.title)
@@ -82,7 +82,7 @@ class FakePerformer:
             name = f"made-{len(self.workshop.made)}"
             self.workshop.made[name] = content
         self._store.layers.put(LayerInfo(snapshot=name, parent=position.snapshot, created="2001-09-09T01:46:40Z"))
-        return name
+        return Performed(name, as_keyed=True)
 
     def cancel(self) -> None:
         self.cancelled.set()
