@@ -114,7 +114,7 @@ class Bases:
     def fetch(self, key: BaseKey) -> None:
         """See to it that the store holds all of the image's layers."""
         found = self.find(key)
-        missing = [layer for layer in found.manifest.layers if not self._store.blobs.has(layer.digest)]
+        missing = [layer for layer in found.manifest.layers if not self._store.blobs.has(layer.digest, layer.size)]
         if not missing:
             return
         from concurrent.futures import ThreadPoolExecutor
@@ -194,7 +194,7 @@ class Bases:
         return Found(Base(key=key, config=config, pinned=pinned), manifest, source)
 
     def _document(self, source: Source, descriptor: Descriptor) -> bytes:
-        if self._store.blobs.has(descriptor.digest):
+        if self._store.blobs.has(descriptor.digest, descriptor.size):
             return self._store.blobs.read(descriptor.digest, DOCUMENT_LIMIT)
         data = source.read(descriptor)
         self._store.blobs.write(data)
@@ -202,7 +202,7 @@ class Bases:
 
     @contextmanager
     def _open(self, found: Found, layer: Descriptor) -> Iterator[BinaryIO]:
-        if self._store.blobs.has(layer.digest):
+        if self._store.blobs.has(layer.digest, layer.size):
             with self._store.blobs.open(layer.digest) as stream:
                 yield stream
             return

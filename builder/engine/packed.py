@@ -38,7 +38,7 @@ def find_packed(store: Store, snapshot: str, clamp: int | None) -> PackedSnapsho
         record = store.records.find(_clamped(clamp), Digest.of(snapshot.encode())) or {}
         blob = diff_id = Digest(record["blob"]) if "blob" in record else None
         size = int(record.get("size", 0))
-    if blob is None or diff_id is None or not store.blobs.has(blob):
+    if blob is None or diff_id is None or not store.blobs.has(blob, size):
         return None
     descriptor = Descriptor(media_type=OCI_LAYER, digest=blob, size=size)
     return PackedSnapshot(descriptor, diff_id, info.created or "")

@@ -58,7 +58,7 @@ def repacked(layer: ImageLayer, packing: Packing, store: Store) -> ImageLayer:
         return layer
     name = Digest.of(f"{packing.kind} {packing.level}".encode())
     known = store.records.find(name, layer.diff_id)
-    if known is not None and store.blobs.has(Digest(known["blob"])):
+    if known is not None and store.blobs.has(Digest(known["blob"]), int(known["size"])):
         blob, size = Digest(known["blob"]), int(known["size"])
     else:
         blob, size = _compress(layer, packing, store)

@@ -69,7 +69,7 @@ class StoreSource:
         return self._store.blobs.open(descriptor.digest)
 
     def _must(self, descriptor: Descriptor) -> None:
-        if not self._store.blobs.has(descriptor.digest):
+        if not self._store.blobs.has(descriptor.digest, descriptor.size):
             raise ImageError(f"the store does not have {descriptor.digest}", code="missing-blob")
 
 
@@ -82,7 +82,7 @@ class Remembered(StoreSource):
 
     def open(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         """A blob as a stream."""
-        if self._store.blobs.has(descriptor.digest):
+        if self._store.blobs.has(descriptor.digest, descriptor.size):
             return super().open(descriptor)
         return self._elsewhere().open(descriptor)
 

@@ -46,7 +46,7 @@ def fetch_blobs(
             report(descriptor, done, finished)
 
     def fetch(descriptor: Descriptor, stop: threading.Event) -> None:
-        if not blobs.has(descriptor.digest):
+        if not blobs.has(descriptor.digest, descriptor.size):
             with source.open(descriptor) as stream, blobs.writer(descriptor.digest, descriptor.size) as writer:
                 while data := stream.read(_BLOCK):
                     writer.write(data)

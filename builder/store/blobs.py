@@ -98,9 +98,14 @@ class Blobs:
         """Where *digest* lies or would lie; never write to it."""
         return self.root / digest.algorithm / digest.hex
 
-    def has(self, digest: Digest) -> bool:
-        """Whether the blob is there."""
-        return os.path.lexists(self.path(digest))
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there; with *size*, in that length: what a disk lost a part of is had again."""
+        if size is None:
+            return os.path.lexists(self.path(digest))
+        try:
+            return os.lstat(self.path(digest)).st_size == size
+        except OSError:
+            return False
 
     def size(self, digest: Digest) -> int:
         """Bytes of the blob; StoreError ``missing-blob``."""

@@ -158,6 +158,19 @@ def test_the_time_that_new_folders_get_counts(bench: Bench) -> None:
     assert times == [1000000000, 1100000000]
 
 
+def test_a_layer_that_lost_its_end_is_made_again(bench_everyone: Bench) -> None:
+    bench = bench_everyone
+    bench.write(DOCKERFILE, FILES)
+    _, image = bench.image()
+    for number in range(len(image.manifest["layers"])):
+        blob = bench.store / "blobs/sha256" / image.manifest["layers"][number]["digest"].removeprefix("sha256:")
+        bench.pybuild.person.run(["sh", "-c", f"chmod u+w {blob} && truncate -s -512 {blob}"], check=True)
+        again, same = bench.image()
+        assert again.performed == []
+        assert same.digest == image.digest
+        assert same.layer(number) == image.layer(number)
+
+
 def test_no_cache_performs_everything_or_the_stages_that_it_names(bench: Bench) -> None:
     text = "FROM base AS one\nRUN cat /proc/sys/kernel/random/uuid >/one\n"
     text += "FROM base AS two\nCOPY --from=one /one /\nRUN echo 2 >/two\n"

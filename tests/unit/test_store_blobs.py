@@ -31,6 +31,16 @@ def test_a_blob_lies_where_a_layout_would_hold_it(store):
     assert list(store.blobs) == [digest]
 
 
+def test_a_blob_that_lost_its_end_is_not_there_in_its_length(store):
+    digest = store.blobs.write(b"hello")
+    assert store.blobs.has(digest, 5)
+    store.blobs.path(digest).chmod(0o644)
+    store.blobs.path(digest).write_bytes(b"hell")
+    assert not store.blobs.has(digest, 5)
+    assert store.blobs.write(b"hello") == digest
+    assert store.blobs.has(digest, 5)
+
+
 def test_a_blob_may_be_written_in_pieces(store):
     with store.blobs.writer() as out:
         assert out.write(b"hel") == 3
