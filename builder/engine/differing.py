@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from builder.engine.behind import behind, identity_of, snapshotter_of
 from builder.errors import ImageError, StoreError
 from builder.image.documents import Descriptor, compression_of
-from builder.layer.changes import OPAQUE, WHITEOUT, Emptied, Entry, Removed
+from builder.layer.changes import OPAQUE, WHITEOUT, Entry, Removed
 from builder.snapshot.contract import Snapshot
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ def _changed(store: Store, container: Container) -> list[Difference]:
             path = base + b"/" + change.path
             if isinstance(change, Removed):
                 kinds[change.path] = "D"
-            elif isinstance(change, Emptied):
-                kinds |= {change.path + b"/" + name: "D" for name in os.listdir(path) if os.path.isdir(path)}
             else:
                 kinds[change.path] = "C" if os.path.lexists(path) else "A"
     return _lines(kinds)

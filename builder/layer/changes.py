@@ -44,12 +44,5 @@ class Removed:
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Emptied:
-    """All that the layers below hold under the folder *path* is gone; follows the folder's own entry."""
-
-    path: bytes
-
-
-Change = Entry | Removed | Emptied
+Change = Entry | Removed
 """A sequence of changes is sorted by path, component by component and bytewise: a folder comes before what is in it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.errors import StoreError
 from builder.image.names import Digest
-from builder.layer.changes import Change, Emptied, Entry, Removed
+from builder.layer.changes import Change, Entry, Removed
 from builder.layer.scan import open_folder
 
 _CHUNK = 1 << 20
@@ -47,8 +47,6 @@ def content_digest(changes: Iterable[Change], tree: Path) -> Digest:
 def _described(change: Change) -> bytes:
     if isinstance(change, Removed):
         return b"R%d:%b\n" % (len(change.path), change.path)
-    if isinstance(change, Emptied):
-        return b"E%d:%b\n" % (len(change.path), change.path)
     link = change.hardlink if change.hardlink is not None else change.link
     kind = b"h" if change.hardlink is not None else b"l" if change.link is not None else b"-"
     parts = [

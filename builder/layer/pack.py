@@ -20,7 +20,7 @@ from pathlib import Path
 from builder.errors import ImageError, StoreError
 from builder.image.names import Digest
 from builder.layer import headers
-from builder.layer.changes import OPAQUE, WHITEOUT, Change, Emptied, Entry, Removed
+from builder.layer.changes import WHITEOUT, Change, Entry, Removed
 from builder.layer.compress import Writer
 from builder.layer.scan import open_folder
 
@@ -58,10 +58,8 @@ def pack(changes: Iterable[Change], tree: Path, out: Writer, *, clamp: int | Non
     return PackedLayer(diff_id=sink.digest(), size=sink.size, entries=count)
 
 
-def _marker(change: Removed | Emptied) -> bytes:
+def _marker(change: Removed) -> bytes:
     """The name of the empty file that tells a deletion. Mode, owner and time are 0, as containerd writes them."""
-    if isinstance(change, Emptied):
-        return change.path + b"/" + OPAQUE if change.path else OPAQUE
     folder, slash, name = change.path.rpartition(b"/")
     return folder + slash + WHITEOUT + name
 

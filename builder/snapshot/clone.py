@@ -6,7 +6,7 @@
     <id>/index    what it was when it was copied: path → (inode, ctime, mtime, size, mode, owner), for ``changes``
 
 Changes are found by one pass of ``lstat``: the kernel gives a file that is touched in any way a new ctime, which nobody
-can set. A snapshot needs none of those below it.
+can set. A snapshot needs none of those below it. What ``sameness`` does makes the layers those of overlayfs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from builder.errors import ImageError, StoreError
 from builder.layer import noted, scan
@@ -25,6 +26,7 @@ from builder.layer.compress import decompressed
 from builder.layer.noted import Owners
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_tree
+from builder.snapshot.sameness import Parted, restore
 from builder.snapshot.shelf import Shelf
 from builder.snapshot.unpacking import base_id
 from native.mounts import Mount
@@ -40,6 +42,7 @@ class Clone:
 
     def __init__(self, store_root: Path, key: str) -> None:
         self._shelf = Shelf(store_root, key, stacked=False)
+        self._parted: dict[str, Parted] = {}  # of each draft
 
     def get(self, snapshot_id: str) -> Snapshot | None:
         """See the contract."""
@@ -76,7 +79,7 @@ class Clone:
         for count in range(len(names) - 1, 0, -1):
             found = self._shelf.get(names[count - 1])
             if found is not None:
-                self._copy(found, draft)
+                self._copy(found, draft, part=False)
                 return count
         _new_root(draft.tree)
         return 0
@@ -98,17 +101,18 @@ class Clone:
             if parent is None:
                 _new_root(draft.tree)
             else:
-                self._copy(parent, draft)
+                self._parted[draft.id] = self._copy(parent, draft, part=True)
             self._remember(draft)
         except BaseException:
-            self._shelf.discard(draft)
+            self.discard(draft)
             raise
         return draft
 
-    def _copy(self, parent: Snapshot, draft: Draft) -> None:
-        copy_tree(self.tree(parent), draft.tree)
+    def _copy(self, parent: Snapshot, draft: Draft, *, part: bool) -> Parted:
+        parted = copy_tree(self.tree(parent), draft.tree, part=part)
         # Anew, for the copies have inodes of their own.
         noted.note(draft.folder, draft.tree, self.owners(parent))
+        return parted
 
     def _remember(self, draft: Draft) -> None:
         known = scan.index(draft.tree)
@@ -119,10 +123,17 @@ class Clone:
 
     def commit(self, draft: Draft) -> Snapshot:
         """See the contract, and ``shelf`` for what a crash leaves."""
+        parted = self._parted.pop(draft.id, [])
+        if draft.parent is not None:
+            index = draft.folder / _INDEX
+            before = _known(index)
+            if restore(before, parted, draft.tree, self.tree(draft.parent)):
+                index.write_bytes(marshal.dumps(before, _MARSHAL))
         return self._shelf.finish(draft)
 
     def discard(self, draft: Draft) -> None:
         """See the contract."""
+        self._parted.pop(draft.id, None)
         self._shelf.discard(draft)
 
     def mounts(self, of: Draft | Snapshot, root: Path) -> tuple[Mount, ...]:
@@ -138,13 +149,7 @@ class Clone:
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """See the contract."""
-        path = self._shelf.folder(snapshot.id) / _INDEX
-        try:
-            before = marshal.loads(path.read_bytes())
-        except (OSError, ValueError, EOFError, TypeError) as e:
-            raise StoreError(
-                f"the index of the snapshot {snapshot.id} cannot be read: {e}", code="damaged-snapshot"
-            ) from e
+        before = _known(self._shelf.folder(snapshot.id) / _INDEX)
         return scan.difference(before, self.tree(snapshot), self.owners(snapshot))
 
     def owners(self, of: Draft | Snapshot) -> Owners:
@@ -163,6 +168,14 @@ class Clone:
     def sweep(self) -> int:
         """See the contract."""
         return self._shelf.sweep()
+
+
+def _known(index: Path) -> dict[bytes, scan.Known]:
+    try:
+        return cast(dict[bytes, scan.Known], marshal.loads(index.read_bytes()))
+    except (OSError, ValueError, EOFError, TypeError) as e:
+        name = index.parent.name
+        raise StoreError(f"the index of the snapshot {name} cannot be read: {e}", code="damaged-snapshot") from e
 
 
 def _new_root(tree: Path) -> None:

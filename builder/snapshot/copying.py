@@ -1,5 +1,4 @@
-"""A whole tree copied: all that a layer can hold, hard links as links, holes as holes, and the data by reference or
-inside the kernel.
+"""A whole tree copied: all that a layer can hold, holes as holes, and the data by reference or inside the kernel.
 
 source   ioctl_ficlone(2), copy_file_range(2), lseek(2) "Seeking file data and holes"
 """
@@ -19,15 +18,24 @@ _NOT_HERE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.EN
 _MOST = 1 << 30
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Make *target*, which is not there, a copy of the folder *source*, which nobody changes meanwhile."""
-    _Copy(os.fsencode(source), os.fsencode(target)).run(source)
+def copy_tree(source: Path, target: Path, *, part: bool = False) -> list[list[bytes]]:
+    """Make *target*, which is not there, a copy of the folder *source*, which nobody changes meanwhile.
+
+    part     the names of a file become files of their own; else, and always where they are no regular files, they are
+             names of one file again
+    returns  the paths, relative to the folders, that were parted: a list for each file
+    """
+    copy = _Copy(os.fsencode(source), os.fsencode(target), part)
+    copy.run(source)
+    return [paths for paths in copy.parted.values() if len(paths) > 1]
 
 
 class _Copy:
-    def __init__(self, source: bytes, target: bytes) -> None:
+    def __init__(self, source: bytes, target: bytes, part: bool) -> None:
         self._source = source
         self._target = target
+        self._part = part
+        self.parted: dict[tuple[int, int], list[bytes]] = {}
         self._links: dict[tuple[int, int], bytes] = {}
         self._reflinks = True
         self._folders: list[tuple[bytes, os.stat_result]] = []
@@ -49,7 +57,9 @@ class _Copy:
             self._dress(source, target, status)
             self._folders.append((target, status))
             return
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and self._part and stat.S_ISREG(mode):
+            self.parted.setdefault((status.st_dev, status.st_ino), []).append(target[len(self._target) + 1 :])
+        elif status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), target)
             if first != target:
                 os.link(first, target, follow_symlinks=False)

@@ -10,15 +10,16 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.layer.folders import OPAQUE_XATTR, is_whiteout
+from builder.layer.marks import DEVICES, Marks
 
 _MOST_REMEMBERED = 50_000
 
 
 class Lowers:
-    """Layers' folders, topmost first. No link is followed, so no path leads out of them."""
+    """Layers' folders, topmost first, with the *marks* they have. No link is followed: no path leads out of them."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], marks: Marks = DEVICES) -> None:
+        self._marks = marks
         self._roots = tuple(os.fsencode(folder) for folder in folders)
         self._stacks: dict[bytes, tuple[bytes, ...]] = {b"": self._roots}
 
@@ -32,8 +33,10 @@ class Lowers:
             try:
                 status = os.lstat(here)
             except FileNotFoundError:
+                if self._marks.hides(base, name):
+                    return None
                 continue
-            return None if is_whiteout(status) else here
+            return here if self._marks.hidden(name, status) is None else None
         return None
 
     def names(self, folder: bytes) -> set[bytes]:
@@ -41,10 +44,15 @@ class Lowers:
         found: set[bytes] = set()
         hidden: set[bytes] = set()
         for base in self._stack(folder):
+            gone: set[bytes] = set()
             with os.scandir(base) as items:
                 for item in items:
-                    if item.name not in hidden and item.name not in found:
-                        (hidden if is_whiteout(item.stat(follow_symlinks=False)) else found).add(item.name)
+                    mark = self._marks.hidden(item.name, item.stat(follow_symlinks=False))
+                    if mark is not None:
+                        gone.add(mark)
+                    elif item.name not in hidden:
+                        found.add(item.name)
+            hidden |= gone
         return found
 
     def _stack(self, folder: bytes) -> tuple[bytes, ...]:
@@ -59,21 +67,15 @@ class Lowers:
             try:
                 status = os.lstat(here)
             except FileNotFoundError:
+                if self._marks.hides(base, name):
+                    break
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 break
             stack.append(here)
-            if is_opaque(here):
+            if self._marks.is_opaque(here):
                 break
         if len(self._stacks) >= _MOST_REMEMBERED:
             self._stacks = {b"": self._roots}
         self._stacks[folder] = tuple(stack)
         return self._stacks[folder]
-
-
-def is_opaque(folder: bytes) -> bool:
-    """Whether *folder* hides what lies below it."""
-    try:
-        return os.getxattr(folder, OPAQUE_XATTR, follow_symlinks=False) == b"y"
-    except OSError:  # ENODATA: no such attribute
-        return False
