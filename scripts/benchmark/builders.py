@@ -18,6 +18,8 @@ from worlds.processes import background, unmount_below
 from benchmark.measure import Command, Group
 
 IMAGE = "bench"
+PEER_NAME = "skopeo"
+"""skopeo, and umoci for what it cannot do: they build nothing, and take part in ``benchmark.transfers`` alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ class Docker:
         return [Command(argv=tuple(argv), env=self._environment()) for argv in _both(task, build, save)]
 
     def _environment(self) -> dict[str, str]:
-        return _plain() | {
+        return plain() | {
             "DOCKER_HOST": f"unix://{self._folder}/docker.sock",
             "DOCKER_CONFIG": str(self._folder / "client"),
             "DOCKER_BUILDKIT": "0",
@@ -128,9 +130,13 @@ class Pybuild:
 
     def commands(self, task: Task) -> list[Command]:
         output = f"type=docker,dest={task.tarball}" if task.tarball else "type=image"
-        argv = [*self._argv, "build", "--tag", IMAGE, "--output", output, *_no_cache(task), str(task.context)]
-        env = _plain() | {"PYBUILD_ROOT": str(self._store), "PYTHONPATH": self._path}
-        return [Command(argv=tuple(argv), env=env)]
+        words = ["build", "--tag", IMAGE, "--output", output, *_no_cache(task), str(task.context)]
+        return [self.typed(self._store, words)]
+
+    def typed(self, store: Path, words: list[str]) -> Command:
+        """``pybuild`` with *words* and this *store*."""
+        env = plain() | {"PYBUILD_ROOT": str(store), "PYTHONPATH": self._path}
+        return Command(argv=(*self._argv, *words), env=env)
 
 
 class _Containers:
@@ -156,7 +162,7 @@ class _Containers:
         flags = ["--isolation=chroot", "--layers", "--tls-verify=false", "--network=host", *_no_cache(task)]
         build = [*self._global(), "build", *flags, "--tag", IMAGE, str(task.context)]
         save = [*self._global(), "push", "--quiet", f"localhost/{IMAGE}", f"docker-archive:{task.tarball}:{IMAGE}"]
-        return [Command(argv=tuple(argv), env=_plain()) for argv in _both(task, build, save)]
+        return [Command(argv=tuple(argv), env=plain()) for argv in _both(task, build, save)]
 
     def _global(self) -> list[str]:
         folder = self._folder
@@ -208,7 +214,7 @@ class Buildkit:
         argv = ["buildctl", "--addr", self._address(), "build", "--progress=plain", "--frontend=dockerfile.v0"]
         argv += [f"--local={kind}={task.context}" for kind in ("context", "dockerfile")] + _no_cache(task)
         output = f"type=docker,name={IMAGE},dest={task.tarball}" if task.tarball else f"type=image,name={IMAGE}"
-        return [Command(argv=(*argv, f"--output={output}"), env=_plain())]
+        return [Command(argv=(*argv, f"--output={output}"), env=plain())]
 
     def _address(self) -> str:
         return f"unix://{self._folder}/buildkitd.sock"
@@ -222,12 +228,12 @@ def _no_cache(task: Task) -> list[str]:
     return [] if task.cache else ["--no-cache"]
 
 
-def _plain() -> dict[str, str]:
+def plain() -> dict[str, str]:
     """Our environment without what would lead a builder to another store, daemon or cache."""
     ours = ("DOCKER_", "BUILDAH_", "BUILDKIT_", "PYBUILD_", "CONTAINER", "REGISTRY_", "STORAGE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _says(*argv: str, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(argv, env=_plain() | (env or {}), check=True, capture_output=True, text=True)
+    done = subprocess.run(argv, env=plain() | (env or {}), check=True, capture_output=True, text=True)
     return done.stdout.strip().splitlines()[0]

@@ -14,10 +14,11 @@ from pathlib import Path
 from worlds.bases import debian_layout
 from worlds.registry import running_registry
 
-from benchmark.builders import Builder, Task, builders
+from benchmark.builders import PEER_NAME, Builder, Task, builders
 from benchmark.measure import Cost, Failed, Group, control_group, measure
 from benchmark.places import fresh_place, scratch_folder
 from benchmark.report import Results, document, machine, table
+from benchmark.transfers import TRANSFERS, Transfers, peer_version
 from benchmark.workloads import WORKLOADS, Workload, big_layout, edit, make_context
 
 _EPILOG = """\
@@ -35,9 +36,13 @@ def main(top: Path) -> int:
     """Runs the benchmarks; 0, or 1 if a build failed."""
     options = _parse()
     found = {builder.name: builder for builder in builders(top)}
-    chosen = _chosen("builder", options.builders, list(found))
-    workloads = [known for known in WORKLOADS if known.name in _chosen("case", options.only, _names())]
-    versions = {name: found[name].version() for name in chosen}
+    peer = peer_version()
+    cases = _chosen("case", options.only, _names())
+    workloads = [known for known in WORKLOADS if known.name in cases]
+    transfers = [known for known in TRANSFERS if known.name in cases]
+    # Who only moves images takes no part in a run that has no such case.
+    chosen = _chosen("builder", options.builders, [*found, *([PEER_NAME] if peer and transfers else [])])
+    versions = {name: found[name].version() if name in found else peer for name in chosen}
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     print("; ".join(f"{name}: {version}" for name, version in versions.items()), end="\n\n", flush=True)
 
@@ -48,12 +53,18 @@ def main(top: Path) -> int:
         if any("{big}" in workload.dockerfile for workload in workloads):
             bases["big"] = registry.push(big_layout(), "big:1")
         for _, group in itertools.groupby(workloads, key=lambda workload: (workload.store, workload.dockerfile)):
-            run = Run(folder=folder, builders=[found[name] for name in chosen], rounds=options.rounds)
+            run = Run(folder=folder, builders=[found[name] for name in chosen if name in found], rounds=options.rounds)
             for workload in run.of(list(group), bases, results):
                 print(table(results, [workload], options.reference), flush=True)
             for failure in run.failures:
                 print(f"  {failure}\n", file=sys.stderr, flush=True)
             failures += run.failures
+        moved = Transfers(top=top, folder=folder, contenders=chosen, rounds=options.rounds)
+        for transfer in moved.of(transfers, lambda there: there.push(big_layout(), "big:1"), registry, results):
+            print(table(results, [transfer], PEER_NAME), flush=True)
+        for failure in moved.failures:
+            print(f"  {failure}\n", file=sys.stderr, flush=True)
+        failures += moved.failures
     if options.json:
         options.json.write_text(json.dumps(document(results, versions, options.reference), indent=2) + "\n")
     return 1 if failures else 0
@@ -128,7 +139,7 @@ def _made(folder: Path) -> Path:
 
 
 def _names() -> list[str]:
-    return [workload.name for workload in WORKLOADS]
+    return [known.name for known in (*WORKLOADS, *TRANSFERS)]
 
 
 def _chosen(what: str, wanted: str | None, there: list[str]) -> list[str]:
@@ -142,7 +153,7 @@ def _chosen(what: str, wanted: str | None, there: list[str]) -> list[str]:
 
 
 def _parse() -> argparse.Namespace:
-    cases = "\n".join(f"  {workload.name:<8} {workload.title}" for workload in WORKLOADS)
+    cases = "\n".join(f"  {workload.name:<8} {workload.title}" for workload in (*WORKLOADS, *TRANSFERS))
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description=f"{__import__('benchmark').__doc__}\n\ncases:\n{cases}",

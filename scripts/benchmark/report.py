@@ -8,15 +8,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmark.measure import Cost
-from benchmark.workloads import Workload
+
+
+class Case(Protocol):
+    """What was measured."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+
 
 Results = dict[str, dict[str, list[Cost]]]  # workload, builder, rounds
 
 
-def table(results: Results, workloads: Sequence[Workload], reference: str) -> str:
+def table(results: Results, workloads: Sequence[Case], reference: str) -> str:
     """A block of lines per workload: medians, and how many times as fast as *reference* each builder was."""
     lines = []
     for workload in workloads:
