@@ -134,8 +134,7 @@ class Job:
 
     def examine(self, state: StageState, word: Word) -> Expansion:
         """All about the expansion of *word*; nothing is reported."""
-        expansion = examine(word.text, state.env, escape=self.scope.escape, where=word.span)
-        return expansion
+        return examine(word.text, state.env, escape=self.scope.escape, where=word.span)
 
     def expand_document(self, state: StageState, content: str, where: Span) -> str:
         """The content of a here-document: variables are replaced, quotes are left alone."""

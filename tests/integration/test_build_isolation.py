@@ -9,7 +9,8 @@ FROM base AS one
 RUN mkdir -p /d/sub /gone && echo 1 >/d/file && echo 2 >/d/sub/file && echo 3 >/d/plain \\
  && ln /d/file /d/hard && ln -s file /d/soft \\
  && echo x >/gone/x && chmod 4755 /d/sub/file && mkfifo /d/fifo && chown 1234:567 /d/file
-RUN rm -r /gone && mv /d/sub /d/moved && echo more >>/d/plain && echo other >>/d/hard && rm /etc/group && mkdir /etc/group
+RUN rm -r /gone && mv /d/sub /d/moved && echo more >>/d/plain && echo other >>/d/hard \\
+ && rm /etc/group && mkdir /etc/group
 FROM base
 COPY --from=one /d/ /copied/
 COPY --chown=7:8 file /deep/er/

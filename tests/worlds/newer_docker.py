@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from worlds.bases import apt_options, apt_sources, kept_layout
 from worlds.docker import DockerDaemon, docker_programs
 from worlds.processes import background, remove_tree
@@ -59,12 +61,12 @@ def newer_docker_root() -> Path:
 
 
 def _mirror() -> str:
-    """Where this machine gets Debian from: the archive that has Debian 12 has Debian 13."""
+    """Where this machine gets Debian from: the archive that has Debian 12 has Debian 13. Skips elsewhere."""
     for path in apt_sources():
         for word in path.read_text().split():
             if word.startswith(("http://", "https://")) and word.rstrip("/").endswith("/debian"):
                 return word
-    return "http://deb.debian.org/debian"
+    pytest.skip("no source of apt is a Debian archive, so there is no Debian 13 to take a newer Docker from")
 
 
 @contextlib.contextmanager
