@@ -161,7 +161,7 @@ def _overlay(mount: Mount) -> None:
     """
     if mount.upper is None and len(mount.lowers) == 1:
         # The kernel wants two lowers where there is no upper.
-        _bind(Mount(kind="bind", target=mount.target, source=mount.lowers[0], read_only=True))
+        _bind(Mount(kind="bind", target=mount.target, source=mount.lowers[0], read_only=True, nodev=mount.nodev))
         return
     try:
         _overlay_by_steps(mount)

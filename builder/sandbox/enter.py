@@ -14,6 +14,7 @@ import struct
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 from builder.errors import HostError, ImageError
@@ -100,7 +101,10 @@ def _mount_root(command: Command) -> int:
     with _step(f"making {command.root_path}"):
         command.root_path.mkdir(mode=0o755, parents=True, exist_ok=True)
     mounts = command.root or (Mount(kind="rbind", source=command.root_path, target=command.root_path),)
-    for mount in mounts:
+    # A real root makes real devices, and no device cgroup stands before them as in a container: nodev does, here and on
+    # all that is mounted in the root. What the command may open is bound into /dev.
+    nodev = command.security != "insecure"
+    for mount in (replace(mount, nodev=mount.nodev or nodev) for mount in mounts):
         with _step(f"mounting {describe(mount)}"):
             perform(mount)
     return os.open(command.root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -111,7 +115,7 @@ def _mount_surroundings(points: Points, command: Command) -> int:
     with _step("making a private tmpfs"):
         scratch = surroundings.mount_scratch(points)
     with _step("mounting /dev"):
-        surroundings.mount_dev(points, command)
+        surroundings.mount_dev(points, scratch, command)
     with _step("mounting /proc"):
         surroundings.mount_proc(points)
     with _step("mounting /sys"):
@@ -123,7 +127,7 @@ def _mount_surroundings(points: Points, command: Command) -> int:
         surroundings.mount_names(points, scratch, command)
     for extra in command.extras:
         with _step(f"mounting {extra.kind} on {extra.target}"):
-            surroundings.mount_extra(points, scratch, extra)
+            surroundings.mount_extra(points, scratch, extra, nodev=command.security != "insecure")
     return scratch
 
 

@@ -87,13 +87,13 @@ def mount_sys(points: Points, *, read_only: bool) -> None:
 
 
 def mount_scratch(points: Points) -> int:
-    """A private tmpfs for the files that are bound into the root; where /dev comes on top of it later, nobody sees it.
+    """A private tmpfs for the files and devices that are bound into the root; /dev comes on top of it, nobody sees it.
 
     An attached mount is needed: binding from a detached one is refused before Linux 6.15.
     """
     below = points.find("/dev", folder=True, kept=True)
     try:
-        perform(Mount(kind="tmpfs", target=_name(below), options=("mode=700",), nosuid=True, nodev=True))
+        perform(Mount(kind="tmpfs", target=_name(below), options=("mode=700",), nosuid=True))
     finally:
         os.close(below)
     scratch = points.find("/dev", folder=True)
@@ -101,17 +101,19 @@ def mount_scratch(points: Points) -> int:
     return scratch
 
 
-def mount_dev(points: Points, command: Command) -> None:
+def mount_dev(points: Points, scratch: int, command: Command) -> None:
     """/dev as a small tmpfs with Docker's nodes and links, and its own terminals, shared memory and queues."""
     below = points.find("/dev", folder=True, kept=True)
+    nodev = command.security != "insecure"
     try:
-        perform(Mount(kind="tmpfs", target=_name(below), options=("mode=755", "size=65536k"), nosuid=True))
+        options = ("mode=755", "size=65536k")
+        perform(Mount(kind="tmpfs", target=_name(below), options=options, nosuid=True, nodev=nodev))
     finally:
         os.close(below)
     dev = points.find("/dev", folder=True)
     try:
         for name, major, minor in _DEVICES:
-            _device(dev, name, major, minor)
+            _bind_device(dev, name, _device(scratch, name, major, minor))
         if command.security == "insecure":
             for name in _MORE_DEVICES:
                 _bind_device(dev, name)
@@ -134,13 +136,15 @@ def mount_dev(points: Points, command: Command) -> None:
         os.close(dev)
 
 
-def _device(dev: int, name: str, major: int, minor: int) -> None:
+def _device(scratch: int, name: str, major: int, minor: int) -> Path:
+    """The device to bind: our own; else the host's."""
     try:
         # Only the first user namespace's root may; a container's device cgroup refuses even that one at times.
-        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
-        os.chmod(name, 0o666, dir_fd=dev)
+        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=scratch)
+        os.chmod(name, 0o666, dir_fd=scratch)
     except PermissionError:
-        _bind_device(dev, name)
+        return Path("/dev", name)
+    return _below(scratch, name)
 
 
 def _bind_device(dev: int, name: str, source: Path | None = None) -> None:
@@ -200,8 +204,8 @@ def _resolv_conf() -> bytes:
         return b""  # no network to speak of; the file is there, as programs expect
 
 
-def mount_extra(points: Points, scratch: int, extra: Extra) -> None:
-    """One extra over its target. raises OSError."""
+def mount_extra(points: Points, scratch: int, extra: Extra, *, nodev: bool = True) -> None:
+    """One extra over its target; *nodev*: what is a device there opens none. raises OSError."""
     folder = extra.kind == "tmpfs" or (extra.kind == "bind" and extra.source is not None and extra.source.is_dir())
     target = points.find(extra.target, folder=folder)
     try:
@@ -215,6 +219,7 @@ def mount_extra(points: Points, scratch: int, extra: Extra) -> None:
                     target=_name(target),
                     options=tuple(options),
                     nosuid=True,
+                    nodev=nodev,
                     read_only=extra.read_only,
                 )
             )
@@ -226,13 +231,19 @@ def mount_extra(points: Points, scratch: int, extra: Extra) -> None:
                     os.close(mounted)
         elif extra.kind == "file":
             source = _file(scratch, extra)
-            perform(Mount(kind="bind", source=source, target=_name(target), read_only=extra.read_only))
+            perform(Mount(kind="bind", source=source, target=_name(target), read_only=extra.read_only, nodev=nodev))
         elif extra.kind == "bind" and extra.source is not None:
-            perform(Mount(kind="rbind", source=extra.source, target=_name(target), read_only=extra.read_only))
+            perform(_bound(extra, extra.source, _name(target), nodev=nodev))
         else:
             raise HostError(f"a mount of kind {extra.kind} is not known", code="unknown-mount")
     finally:
         os.close(target)
+
+
+def _bound(extra: Extra, source: Path, target: Path, *, nodev: bool) -> Mount:
+    # Who binds /dev, or a file in it, asks for devices: -v /dev/fuse:/dev/fuse.
+    nodev = nodev and not source.is_relative_to("/dev")
+    return Mount(kind="rbind", source=source, target=target, read_only=extra.read_only, nodev=nodev)
 
 
 def _file(scratch: int, extra: Extra) -> Path:

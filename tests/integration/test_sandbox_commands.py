@@ -209,6 +209,21 @@ def test_another_user_has_no_capabilities_and_the_same_bounds(sandbox):
     assert ran.text.split() == [held, held, "00000000a80425fb"]
 
 
+def test_only_the_devices_of_dev_can_be_opened(sandbox, room):
+    sandbox.person.owns(room)
+    (room / "bound").mkdir(mode=0o777)
+    sandbox.person.owns(room / "bound")
+    extras = (Extra(target="/tmpfs", kind="tmpfs"), Extra(target="/bound", kind="bind", source=room / "bound"))
+    script = (
+        "head -c 1 /dev/zero | wc -c; for place in {}; do mknod $place/own c 1 5; head -c 1 $place/own | wc -c; done"
+    )
+    ran = sandbox.run(script.format("/srv /dev /tmpfs /bound"), extras=extras)
+    assert ran.text.split() == ["1", "0", "0", "0", "0"], ran.err.decode()
+    if not sandbox.without and sandbox.person.uid == 0:
+        ran = sandbox.run(script.format("/srv /dev /tmpfs"), extras=extras, security="insecure")
+        assert ran.text.split() == ["1", "1", "1", "1"], ran.err.decode()
+
+
 def test_insecure_has_all_capabilities_and_no_filter(sandbox):
     ran = sandbox.run(
         "awk '/^CapEff|^Seccomp:/ { print $2 }' /proc/self/status; unshare -m true && echo new", security="insecure"
