@@ -73,6 +73,7 @@ class Progress(Event):
 
     ``task`` identifies the transfer for its whole life; ``done == total`` or ``finished`` ends it.
     ``action`` is ``pull``, ``unpack``, ``context``, ``export`` or ``push``.
+    ``how`` says at the end why nothing had to be moved: ``already there``.
     """
 
     task: str
@@ -81,6 +82,7 @@ class Progress(Event):
     done: int
     total: int
     finished: bool = False
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Plain(Display):
         event, now = transfer.latest, self.clock()
         told = transfer.shown > transfer.started
         if ended and (told or event.action in ("pull", "push")):
-            self._remark(f"{_task(event.action, event.label)}: {_amount(event.done)}{seconds(now - transfer.started)}")
+            what = event.how or f"{_amount(event.done)}{seconds(now - transfer.started)}"
+            self._remark(f"{_task(event.action, event.label)}: {what}")
         elif not ended and now - transfer.shown >= QUIET_FOR:
             transfer.shown = now
             of = f" of {size(event.total)}" if event.total else ""

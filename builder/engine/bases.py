@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from builder.engine.damage import blamed
+from builder.engine.places import remember_places
 from builder.engine.streams import Remembered, Source, Tee, Unpacking
 from builder.errors import ImageError
 from builder.events import Emit, Progress
@@ -24,6 +26,8 @@ from builder.image.views import DOCUMENT_LIMIT
 from builder.plan.steps import Base, BaseKey
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from builder.registry.client import Registry
     from builder.snapshot.contract import Packed
     from builder.store.store import Store
@@ -111,6 +115,10 @@ class Bases:
             )
         return packed
 
+    def blamed(self, key: BaseKey) -> AbstractContextManager[None]:
+        """What fails in the block because a layer in the store is damaged is told so: ``damage.blamed``."""
+        return blamed(self._store, self.find(key).manifest.layers, "build again: it is fetched anew")
+
     def fetch(self, key: BaseKey) -> None:
         """See to it that the store holds all of the image's layers."""
         found = self.find(key)
@@ -159,6 +167,7 @@ class Bases:
         descriptor, repository = self._asked().resolve(reference)
         found = self._of(key, descriptor, repository, f"{reference.at(descriptor.digest)}")
         self._store.images.tag(reference, descriptor)
+        remember_places(self._store, reference, found.manifest.layers)
         return found
 
     def _asked(self) -> Registry:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.engine.behind import behind
+from builder.engine.damage import blamed
 from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.volumes import image_volumes
 from builder.errors import ImageError, StoreError
@@ -181,7 +182,8 @@ def _unpacked(
                     hint="get the image again: pybuild pull",
                 )
         emit(Note("info", f"unpacking {len(manifest.layers)} layers"))
-        found = snapshotter.unpack(_packed(store, manifest, config))
+        with blamed(store, manifest.layers, "get the image again: pybuild pull"):
+            found = snapshotter.unpack(_packed(store, manifest, config))
     return found
 
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.engine.assemble import ImageLayer
+from builder.engine.damage import blamed
 from builder.engine.images import Image, find
+from builder.engine.places import blobs_of, places, remember_places
 from builder.engine.recompress import Packing, repacked
 from builder.engine.saving import hold_layers
 from builder.errors import BuilderError, ImageError
@@ -48,10 +50,21 @@ def push(
         hold_layers(store, image, holds)
         descriptor = _prepared(store, image, all_platforms=all_platforms)
 
-        def report(blob: Descriptor, done: int, finished: bool) -> None:
-            emit(Progress(f"push {blob.digest}", "push", blob.digest.hex[:12], done, blob.size, finished))
+        def report(blob: Descriptor, done: int, finished: bool, how: str) -> None:
+            emit(Progress(f"push {blob.digest}", "push", blob.digest.hex[:12], done, blob.size, finished, how))
 
-        send(Registry(environment), reference, descriptor, store.blobs.path, report=report)
+        known = places(store)
+        blobs = blobs_of(store, descriptor)
+        with blamed(store, blobs, "pull or build the image again"):
+            send(
+                Registry(environment),
+                reference,
+                descriptor,
+                store.blobs.path,
+                report=report,
+                mount_from=lambda digest: known.get(digest, ()),
+            )
+        remember_places(store, reference, blobs)
     return reference, descriptor
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.engine.damage import is_damaged
+from builder.engine.places import remember_places
 from builder.engine.saving import check
 from builder.engine.streams import Source
 from builder.errors import ImageError
@@ -16,6 +18,7 @@ from builder.image.names import Digest, Platform, Reference
 from builder.image.views import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
+    from builder.registry.client import Registry
     from builder.store.store import Store
 
 
@@ -41,17 +44,19 @@ def pull(
     emit: Emit,
     *,
     strict: bool = False,
+    registry: Registry | None = None,
 ) -> Pulled:
     """Get the image that *reference* names in its registry, and give it that name here.
 
-    strict   whether an image of one platform alone must be *platform*'s
+    strict    whether an image of one platform alone must be *platform*'s
+    registry  one that was talked to already
     raises   RegistryError; ImageError ``no-such-platform``, ``invalid-image``, ``unsupported-media-type``
     """
     # HTTP is for those alone who talk to a registry.
     from builder.registry.client import Registry
     from builder.registry.pull import fetch_blobs
 
-    top, source = Registry(environment).resolve(reference)
+    top, source = (registry or Registry(environment)).resolve(reference)
     chosen = _choose(store, source, reference, top, platform)
     manifest = Manifest.read(_document(store, source, chosen), chosen.media_type)
     config = ImageConfig.read(_document(store, source, manifest.config))
@@ -59,7 +64,7 @@ def pull(
         raise ImageError(f"{reference.familiar} is for {config.platform}, not for {platform}", code="no-such-platform")
     check(store, manifest)
     layers = {layer.digest: layer for layer in manifest.layers}
-    missing = [layer for layer in layers.values() if not store.blobs.touch(layer.digest)]
+    missing = [layer for layer in layers.values() if not _is_here(store, layer)]
     known = store.images.resolve(reference)
     fetch_blobs(
         source,
@@ -69,6 +74,7 @@ def pull(
             Progress(f"pull {layer.digest}", "pull", layer.digest.hex[:12], done, layer.size, finished)
         ),
     )
+    remember_places(store, reference, [manifest.config, *manifest.layers])
     store.images.tag(reference, Descriptor(media_type=top.media_type, digest=top.digest, size=top.size))
     fresh = bool(missing) or known is None or known.digest != top.digest
     return Pulled(top=top, chosen=chosen, id=manifest.config.digest, fresh=fresh)
@@ -89,9 +95,21 @@ def _choose(store: Store, source: Source, reference: Reference, top: Descriptor,
     return chosen
 
 
+def _is_here(store: Store, layer: Descriptor) -> bool:
+    """Whether the store has the layer; one that is too short or too long is removed, for it is damaged."""
+    if not store.blobs.touch(layer.digest):
+        return False
+    if store.blobs.size(layer.digest) != layer.size:
+        store.blobs.delete(layer.digest)
+        return False
+    return True
+
+
 def _document(store: Store, source: Source, descriptor: Descriptor) -> bytes:
     if store.blobs.touch(descriptor.digest):
-        return store.blobs.read(descriptor.digest, DOCUMENT_LIMIT)
+        if not is_damaged(store, descriptor):
+            return store.blobs.read(descriptor.digest, DOCUMENT_LIMIT)
+        store.blobs.delete(descriptor.digest)
     data = source.read(descriptor)
     store.blobs.write(data)
     return data

@@ -23,6 +23,7 @@ def push_names(
     raises  RegistryError
     """
     # Most builds do not talk to a registry, and HTTP takes its time to import.
+    from builder.engine.places import blobs_of, remember_places
     from builder.registry.client import Registry
     from builder.registry.push import push
 
@@ -37,24 +38,26 @@ def push_names(
             report=_reporter(name, world),
             mount_from=lambda digest: sources.get(digest, ()),
         )
+        remember_places(world.store, name, blobs_of(world.store, descriptor))
         world.emit(Exported("registry", name.familiar, size, (name.familiar,), descriptor.digest))
 
 
-def _reporter(name: Reference, world: World) -> Callable[[Descriptor, int, bool], None]:
-    def report(blob: Descriptor, done: int, finished: bool) -> None:
+def _reporter(name: Reference, world: World) -> Callable[[Descriptor, int, bool, str], None]:
+    def report(blob: Descriptor, done: int, finished: bool, how: str) -> None:
         label = f"{name.familiar} {blob.digest.hex[:12]}"
-        world.emit(Progress(f"push {name} {blob.digest}", "push", label, done, blob.size, finished))
+        world.emit(Progress(f"push {name} {blob.digest}", "push", label, done, blob.size, finished, how))
 
     return report
 
 
 def _sources(solutions: Sequence[Solution], world: World) -> dict[Digest, Iterable[Reference]]:
-    """Where the layers of the bases came from: the same registry need not be sent them again."""
+    """Where the layers of the bases came from, and where all else was seen: that registry need not be sent it again."""
+    from builder.engine.places import places
     from builder.errors import ImageError
     from builder.image.names import Reference
     from builder.store.layouts import OciLayout
 
-    found: dict[Digest, Iterable[Reference]] = {}
+    found: dict[Digest, Iterable[Reference]] = dict(places(world.store))
     for solution in solutions:
         if solution.target.base is None:
             continue
@@ -65,5 +68,5 @@ def _sources(solutions: Sequence[Solution], world: World) -> dict[Digest, Iterab
             reference = Reference.parse(base.base.pinned)
         except ImageError:
             continue  # likewise
-        found |= {layer.digest: (reference,) for layer in base.manifest.layers}
+        found |= {layer.digest: (reference, *found.get(layer.digest, ())) for layer in base.manifest.layers}
     return found

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from builder.engine.damage import must_be_whole
 from builder.engine.images import Image, find, images
 from builder.errors import ImageError
 from builder.image.configuration import ImageConfig
@@ -37,6 +38,8 @@ def save(store: Store, wanted: Sequence[str], dest: str, platform: Platform, rep
     with ExitStack() as holds:
         for image, _ in chosen:
             hold_layers(store, image, holds)
+            # Whoever loads the archive could not tell where it went wrong, nor mend it.
+            must_be_whole(store, image.whole()[0].layers, "pull or build the image again")
         return write_archive(_merged(store, chosen), dest, report=report)
 
 

@@ -54,7 +54,8 @@ class Workshop:
                 lock = self._locks.setdefault(position.root[-1], threading.Lock())
             with lock:
                 if snapshotter.get(position.root[-1]) is None:
-                    snapshotter.unpack(self.world.bases.packed(position.base))
+                    with self.world.bases.blamed(position.base):
+                        snapshotter.unpack(self.world.bases.packed(position.base))
         found = snapshotter.get(position.snapshot)
         if found is None:
             raise InternalError(f"no snapshot {position.snapshot}", code="missing-snapshot")

@@ -21,16 +21,17 @@ from builder.registry.manifests import MANIFEST_LIMIT
 from builder.registry.origins import Request
 from builder.registry.parallel import Stopped, for_each
 from builder.registry.session import Session
-from builder.registry.upload import Upload, push_scope
+from builder.registry.upload import THERE, Upload, push_scope
 
 JOBS = 4
 """Blobs that are sent at once."""
 
-Report = Callable[[Descriptor, int, bool], None]
-"""Gets a blob, how many of its bytes were sent, and whether the registry has it all; from one thread at a time."""
+Report = Callable[[Descriptor, int, bool, str], None]
+"""Gets a blob, how many of its bytes were sent, whether the registry has it all, and why if none had to be sent; from
+one thread at a time."""
 
 
-def unreported(descriptor: Descriptor, done: int, finished: bool) -> None:
+def unreported(descriptor: Descriptor, done: int, finished: bool, how: str) -> None:
     """Take a report and do nothing."""
 
 
@@ -102,6 +103,7 @@ class _Pushing:
 
     def blob(self, descriptor: Descriptor, stop: threading.Event) -> None:
         """See to it that the registry has a blob."""
+        how = THERE
         if self._key(descriptor) not in self._registry.pushed:
             upload = Upload(
                 self._session,
@@ -112,9 +114,9 @@ class _Pushing:
                 stop=stop,
                 budget=self._registry.transport.budget,
             )
-            upload.run(self._sources(descriptor.digest))
+            how = upload.run(self._sources(descriptor.digest))
             self._registry.pushed.add(self._key(descriptor))
-        self._tell(descriptor, descriptor.size, stop, finished=True)
+        self._tell(descriptor, descriptor.size, stop, finished=True, how=how)
 
     def document(self, descriptor: Descriptor, name: str) -> None:
         """Put a manifest or an index under *name*, a tag or its digest."""
@@ -159,8 +161,10 @@ class _Pushing:
                 found.append(there.repository)
         return [place for place in dict.fromkeys(found) if place != repository]
 
-    def _tell(self, descriptor: Descriptor, done: int, stop: threading.Event, *, finished: bool = False) -> None:
+    def _tell(
+        self, descriptor: Descriptor, done: int, stop: threading.Event, *, finished: bool = False, how: str = ""
+    ) -> None:
         with self._reporting:
             if stop.is_set():
                 raise Stopped  # the caller has gone on already, and wants to hear nothing more
-            self._report(descriptor, done, finished)
+            self._report(descriptor, done, finished, how)

@@ -33,6 +33,7 @@ CHUNK = 16 << 20
 MOST_TRIES = 8
 """Tries in a row that sent nothing new."""
 MOST_MOUNTS = 3
+THERE = "already there"
 _REPORTED = 1 << 20
 _LEAST = 64 << 10
 _ACCEPTED = frozenset({201, 202, 204})
@@ -103,21 +104,23 @@ class Upload:
         self._begun = 0
         self._steps_left = 8 * MOST_TRIES + 2 * descriptor.size // _LEAST
 
-    def run(self, sources: Sequence[str]) -> None:
+    def run(self, sources: Sequence[str]) -> str:
         """See to it that the registry has the blob: it has it, can take it from one of *sources*, or gets it.
 
+        returns  "" if it was sent, else why it had not to be: ``already there``, ``mounted from REPOSITORY``
         raises   RegistryError ``broken-upload``, ``refused`` …; Stopped
         """
         if self._is_there():
-            return
+            return THERE
         at = self._mount(sources)
-        if at is None:
-            return
+        if isinstance(at, str):
+            return at
         try:
             with self._path.open("rb", buffering=0) as file:
                 self._send(file, at)
         except FileNotFoundError:
             raise RegistryError(f"{self._descriptor.digest} is not at {self._path}", code="missing-blob") from None
+        return ""
 
     def _is_there(self) -> bool:
         answer = self._session.fetch(
@@ -125,8 +128,8 @@ class Upload:
         )
         return answer.status == 200
 
-    def _mount(self, sources: Sequence[str]) -> _At | None:
-        """Where to send the blob; None if the registry took it from another repository."""
+    def _mount(self, sources: Sequence[str]) -> _At | str:
+        """Where to send the blob; or that the registry took it from another repository, in words."""
         for source in sources[:MOST_MOUNTS]:
             query = f"?mount={quote(self._descriptor.digest, safe=':')}&from={quote(source)}"
             try:
@@ -135,8 +138,8 @@ class Upload:
                 if e.code not in ("unauthorized", "denied", "not-found"):
                     raise
                 continue  # who may not read the source sends the blob
-            return at
-        return self._begin("", self._scopes)
+            return at or f"mounted from {source}"
+        return self._begin("", self._scopes) or THERE
 
     def _begin(self, query: str, scopes: Scopes) -> _At | None:
         answer = self._session.fetch(

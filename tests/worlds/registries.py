@@ -73,10 +73,10 @@ def bcrypt(password: str) -> str:
 
 
 @contextlib.contextmanager
-def token_registry(folder: Path, *, seconds: int = 60) -> Iterator[Secured]:
-    """Plain HTTP, and a token server for USER with PASSWORD; anybody may read. Tokens are good for *seconds*."""
+def token_registry(folder: Path, *, seconds: int = 60, public: bool = True) -> Iterator[Secured]:
+    """Plain HTTP, and a token server for USER with PASSWORD; *public*: anybody may read. Tokens last for *seconds*."""
     make_authority(folder, "tokens")
-    with serving(lambda got: _give_token(got, folder, seconds)) as tokens:
+    with serving(lambda got: _give_token(got, folder, seconds, public)) as tokens:
         realm = f"http://{tokens.address}/token"
         auth = (
             f"auth: {{token: {{realm: '{realm}', service: tests, issuer: tests, "
@@ -86,7 +86,7 @@ def token_registry(folder: Path, *, seconds: int = 60) -> Iterator[Secured]:
             yield Secured(address=address, authority=None, folder=folder, tokens=tokens)
 
 
-def _give_token(got: Got, folder: Path, seconds: int) -> Reply:
+def _give_token(got: Got, folder: Path, seconds: int, public: bool) -> Reply:
     """What a token server answers: token.md, oauth.md."""
     fields = parse_qs(got.body.decode() if got.method == "POST" else urlsplit(got.path).query)
     if got.method == "POST":
@@ -100,7 +100,7 @@ def _give_token(got: Got, folder: Path, seconds: int) -> Reply:
     scopes = [scope for text in fields.get("scope", []) for scope in text.split()]
     for scope in scopes:
         kind, name, actions = scope.split(":")
-        allowed = [action for action in actions.split(",") if known or action == "pull"]
+        allowed = [action for action in actions.split(",") if known or (public and action == "pull")]
         access.append({"type": kind, "name": name, "actions": allowed})
     token = make_token(folder, access, seconds)
     key = "access_token" if got.method == "POST" else "token"

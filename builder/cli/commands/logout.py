@@ -15,7 +15,7 @@ def run(parsed: Parsed, world: Surroundings) -> int:
 
     host = registry_host(parsed.arguments[0] if parsed.arguments else "")
     if remove(host, passed_on(world.environ)):
-        world.stdout.write(f"Removed login credentials for {host}\n")
+        world.stdout.write(f"Removing login credentials for {host}\n")
     else:
         world.stdout.write(f"Not logged in to {host}\n")
     return 0
