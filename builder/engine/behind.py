@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from builder.errors import HostError
 from builder.events import Emit, Event, silent
 from builder.sandbox.gate import Identity, bare, call, identity
-from builder.snapshot.clone import Clone
-from builder.snapshot.overlay import Overlay
+from builder.snapshot.choose import of_shelf
 
 if TYPE_CHECKING:
     from builder.snapshot.contract import Snapshotter
@@ -50,4 +49,4 @@ def identity_of(shelf: str) -> Identity:
 
 def snapshotter_of(store_root: Path, shelf: str) -> Snapshotter:
     """The snapshotter whose folder is *shelf*."""
-    return Clone(store_root, shelf) if shelf.startswith("copy-") else Overlay(store_root, shelf)
+    return of_shelf(store_root, shelf)

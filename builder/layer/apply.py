@@ -1,9 +1,9 @@
 """A layer's tar → a tree, never leaving its root.
 
-Two ways to take deletions. ``remove`` applies a layer to the full tree of those below it. ``overlay`` makes a folder
+Three ways to take deletions. ``remove`` applies a layer to the full tree of those below it. ``overlay`` makes a folder
 that overlayfs stacks on others: a deletion becomes a character device 0:0, an opaque folder the attribute
-``user.overlay.opaque``. Such a folder can be made before the ones below it; what needs them waits in the result, for
-``settle_applied``.
+``user.overlay.opaque``. ``files`` makes one for fuse-overlayfs, where both are files (``marks``). Such folders can be
+made before the ones below them; what needs those waits in the result, for ``settle_applied``.
 
 source   OCI image-spec, layer.md, "Applying Changesets", "Whiteouts"; Documentation/filesystems/overlayfs.rst
 """
@@ -20,6 +20,7 @@ from builder.image.names import Digest
 from builder.layer.changes import OPAQUE, WHITEOUT
 from builder.layer.failures import translated
 from builder.layer.folders import clean
+from builder.layer.hiding import hide
 from builder.layer.noted import Owners
 from builder.layer.reader import Reader
 from builder.layer.settle import Below, settle
@@ -28,7 +29,7 @@ from builder.layer.tree import Tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What was read, and what is still to be settled with the layers below (for ``overlay`` without *base_lookup*).
+    """What was read, and what is still to be settled with the layers below (unless *base_lookup* was there).
 
     diff_id, size   digest, and bytes, of the whole uncompressed stream
     entries         members of the archive
@@ -63,13 +64,13 @@ def apply(
 ) -> Applied:
     """Put the layer *stream* (an uncompressed tar) into the folder *root*.
 
-    whiteouts    ``overlay`` or ``remove``
+    whiteouts    ``overlay``, ``files`` or ``remove``
     report       receives the number of uncompressed bytes as they are read, from another thread
     base_lookup  the layers below, where they are already there; else ``settle_applied`` is to be called with the result
     raises       ImageError if the tar is malformed or hostile, HostError (``no-user-xattrs``) if an owner can neither
                  be given nor recorded, StoreError if the disk does not take it. What was written so far stays.
     """
-    work = _Apply(root, overlay=whiteouts == "overlay")
+    work = _Apply(root, overlay=whiteouts != "remove", files=whiteouts == "files")
     with Reader(stream, report) as reader, work.tree, translated("cannot unpack the layer", work):
         entries = work.run(reader)
         work.tree.settle_times()
@@ -87,13 +88,17 @@ def apply(
         owners=work.tree.owners,
     )
     if base_lookup is not None:
-        settle_applied(root, applied, base_lookup)
+        settle_applied(root, applied, base_lookup, files=whiteouts == "files")
     return applied
 
 
-def settle_applied(root: Path, applied: Applied, below: Below) -> None:
-    """Finish a layer that was applied before those *below* it were there."""
+def settle_applied(root: Path, applied: Applied, below: Below, *, files: bool = False) -> None:
+    """Finish a layer that was applied before those *below* it were there. *files*: what is hidden is told by files."""
     with translated("cannot unpack the layer", ()):
+        if files:
+            settle(root, below, applied.implied, applied.links)
+            hide(root, below, applied.whiteouts, applied.opaques, empties_root=applied.empties_root)
+            return
         settle(
             root,
             below,
@@ -109,11 +114,22 @@ def _implied(tree: Tree) -> tuple[bytes, ...]:
     return tuple(tree.implied) if tree.root_is_told else (b"", *tree.implied)
 
 
+class _Unmarked(Tree):
+    """A tree in which deletions are remembered and nothing is marked yet: what a mark hides is not known before."""
+
+    def whiteout(self, path: bytes) -> bool:
+        self.enter(path)  # the folders above it are there
+        return True
+
+    def _mark(self, real: bytes) -> None:
+        self.opaques[real] = None
+
+
 class _Apply:
     """One run over a layer's members. Iterating gives the path at hand, for errors."""
 
-    def __init__(self, root: Path, *, overlay: bool) -> None:
-        self.tree = Tree(root, through_links=True, overlay=overlay)
+    def __init__(self, root: Path, *, overlay: bool, files: bool) -> None:
+        self.tree = (_Unmarked if files else Tree)(root, through_links=True, overlay=overlay)
         self.overlay = overlay
         self.links: dict[bytes, bytes] = {}
         self.whiteouts: dict[bytes, None] = {}

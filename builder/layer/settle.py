@@ -44,7 +44,7 @@ def settle(
     empties_root: bool = False,
 ) -> None:
     """Finish the layer in the folder *root*, which stands on *below*. For the arguments see ``apply.Applied``."""
-    with _Inside(root) as inside:
+    with Inside(root) as inside:
         moved: list[tuple[bytes, bytes]] = []
         for path in implied:
             found = below.find(path)
@@ -70,13 +70,13 @@ def settle(
             _hide_root(os.fsencode(root), below)
 
 
-class _Inside:
+class Inside:
     """The layer's folder. A later entry may have put a link above a path, so each is opened following none."""
 
     def __init__(self, root: Path) -> None:
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def __enter__(self) -> _Inside:
+    def __enter__(self) -> Inside:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,6 +98,7 @@ class _Inside:
             os.close(fd)
 
     def remove_whiteout(self, path: bytes) -> None:
+        """Remove the device 0:0 at *path*, if there is one."""
         above, _, name = path.rpartition(b"/")
         with self.folder(above) as folder:
             try:
@@ -107,6 +108,7 @@ class _Inside:
                 return
 
     def remove_mark(self, path: bytes) -> None:
+        """Let the folder *path* hide nothing."""
         with self.folder(path) as folder:
             if folder is not None:
                 try:
@@ -116,6 +118,7 @@ class _Inside:
                         raise
 
     def remove_folder(self, path: bytes) -> None:
+        """Remove the empty folder *path*."""
         above, _, name = path.rpartition(b"/")
         with self.folder(above) as folder:
             os.rmdir(name, dir_fd=folder)
@@ -174,7 +177,7 @@ def _after(moved: Sequence[tuple[bytes, bytes]], path: bytes) -> bytes:
     return path
 
 
-def _move_behind_link(root: Path, inside: _Inside, below: Below, path: bytes) -> bytes:
+def _move_behind_link(root: Path, inside: Inside, below: Below, path: bytes) -> bytes:
     """Put what the layer has in *path*, which below is a link to a folder, where the link leads; the folder there.
 
     A folder that stayed here would hide the link: think of /lib → usr/lib, and a layer that names lib/x.

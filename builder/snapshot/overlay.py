@@ -21,6 +21,7 @@ from builder.layer import noted, xattrs
 from builder.layer.apply import Applied, apply, settle_applied
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
+from builder.layer.marks import DEVICES, Marks
 from builder.layer.noted import Owners
 from builder.layer.ownership import Owner
 from builder.layer.removal import remove_tree
@@ -41,6 +42,7 @@ class Overlay:
     """Keeps ``snapshot.contract.Snapshotter`` by overlayfs. Threads may share it."""
 
     name = "overlay"
+    _marks: Marks = DEVICES
 
     def __init__(self, store_root: Path, key: str) -> None:
         self._shelf = Shelf(store_root, key, stacked=True)
@@ -62,12 +64,14 @@ class Overlay:
     def _apply(self, draft: Draft, layer: Packed, report: Callable[[int], None]) -> Applied:
         _new_root(draft.tree)
         with layer.open() as stream:
-            applied = apply(decompressed(layer.compression, stream), draft.tree, whiteouts="overlay", report=report)
+            plain = decompressed(layer.compression, stream)
+            way = "files" if self._marks.apart else "overlay"
+            applied = apply(plain, draft.tree, whiteouts=way, report=report)
         noted.note(draft.folder, draft.tree, applied.owners)
         return applied
 
     def _settle(self, draft: Draft, applied: Applied) -> None:
-        settle_applied(draft.tree, applied, self._below(draft.parent))
+        settle_applied(draft.tree, applied, self._below(draft.parent), files=self._marks.apart)
 
     # Drafts
 
@@ -128,7 +132,7 @@ class Overlay:
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """See the contract."""
         own = noted.noted(self._shelf.folder(snapshot.id), self.tree(snapshot))
-        return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:]), own)
+        return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:], self._marks), own, self._marks)
 
     def owners(self, of: Draft | Snapshot) -> Owners:
         """See the contract. What a layer noted holds where its file is the topmost one."""
@@ -138,7 +142,7 @@ class Overlay:
             folders.insert(0, of.folder)
         if not any((folder / noted.TABLE).exists() for folder in folders):
             return {}
-        trees = Lowers([folder / "fs" for folder in folders])
+        trees = Lowers([folder / "fs" for folder in folders], self._marks)
         found: dict[bytes, Owner] = {}
         for folder in folders:
             here = os.fsencode(folder / "fs") + b"/"
@@ -169,7 +173,7 @@ class Overlay:
         return tuple(self._shelf.folder(layer) / "fs" for layer in reversed(snapshot.layers))
 
     def _below(self, parent: Snapshot | None) -> Lowers:
-        return Lowers(self._lowers(parent) if parent is not None else ())
+        return Lowers(self._lowers(parent) if parent is not None else (), self._marks)
 
 
 def _new_root(tree: Path) -> None:

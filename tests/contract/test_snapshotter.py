@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from trees import Device, Fifo, File, Folder, Link, Same, Tree, filled, make, read
 from worlds.people import Person, whoever_runs_this
-from worlds.sandboxes import as_person
+from worlds.sandboxes import CLOSED_FUSE, as_person
 
 from builder.errors import ImageError, StoreError
 from builder.image.names import Digest
@@ -28,6 +28,7 @@ from builder.layer.scan import scan
 from builder.sandbox.gate import call, identity
 from builder.snapshot.clone import Clone
 from builder.snapshot.contract import Packed, Snapshot, Snapshotter
+from builder.snapshot.fuse import FuseOverlay
 from builder.snapshot.overlay import MOST_LAYERS, Overlay
 
 Act = Callable[[Path], object]
@@ -54,7 +55,8 @@ class World:
 
     def again(self) -> Snapshotter:
         """A second snapshotter on the same store, as another process has it."""
-        return {"overlay": Overlay, "copy": Clone}[self.kind](self.place / "store", "key")
+        kinds = {"overlay": Overlay, "fuse-overlayfs": FuseOverlay, "copy": Clone}
+        return kinds[self.kind](self.place / "store", "key")
 
     def base(self, *layers: Tree | bytes) -> Snapshot:
         """The snapshot of an image whose layers are these trees, or tars."""
@@ -135,8 +137,11 @@ def _told(change: Change) -> str:
     return path + ("/" if change.mode & 0o170000 == 0o040000 else "")
 
 
-@pytest.fixture(params=["overlay", "copy"])
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["overlay", "fuse-overlayfs", "copy"])
+def kind(request: pytest.FixtureRequest, require: Callable[..., None], require_root: Callable[[], None]) -> str:
+    if request.param == "fuse-overlayfs":
+        require("fuse-overlayfs")
+        require_root()  # it opens /dev/fuse to the ordinary user
     return request.param
 
 
@@ -162,7 +167,8 @@ def behind_the_gate(test: Callable[[World], None]):
                 remove_tree(os.fsencode(place.name), folder)
                 os.close(folder)
 
-        as_person(who, lambda: call(inner, identity=identity(), on_message=print))
+        without = (CLOSED_FUSE,) if kind == "fuse-overlayfs" else ()
+        as_person(who, lambda: call(inner, identity=identity(), on_message=print), without=without)
 
     outer.__doc__ = test.__doc__
     outer.__name__ = test.__name__
@@ -399,6 +405,8 @@ def test_a_step_tells_what_changed_and_its_layer_makes_the_same_tree_elsewhere(
     kind: str, who: Person, case: str
 ) -> None:
     act, expected = step_cases()[case]
+    if kind == "fuse-overlayfs" and case == "long names":
+        pytest.skip("its marks make names of more than 251 bytes impossible (fuse-overlayfs, statfs: f_namemax)")
 
     @behind_the_gate
     def inside(world: World) -> None:
@@ -449,6 +457,8 @@ LINKED_CASES: dict[str, tuple[Act, list[str]]] = {
 @pytest.mark.parametrize("case", LINKED_CASES)
 def test_one_of_several_names_of_a_lower_file_changes_alone(kind: str, who: Person, case: str) -> None:
     act, expected = LINKED_CASES[case]
+    if kind == "fuse-overlayfs" and case in ("written", "given away", "named again"):
+        pytest.skip("it copies up the first name of a file, whichever is changed; so auto never takes it")
 
     @behind_the_gate
     def inside(world: World) -> None:
@@ -717,9 +727,17 @@ def test_owners_and_devices_that_have_no_place_here_are_recorded_and_told(world:
             tar.addfile(info)
     base = world.base(out.getvalue())
 
+    # fuse-overlayfs opens what it links, which without a driver cannot be.
+    real = (world.snapshotter.tree(base) / "null").is_char_device()
+    linked = not (real and world.kind == "fuse-overlayfs")
+
     def act(root: Path) -> None:
         (root / "dir/file").rename(root / "moved")
-        os.link(root / "null", root / "again")
+        if linked:
+            os.link(root / "null", root / "again")
+        else:
+            os.mknod(root / "again", 0o020640, os.makedev(300, 70000))
+            os.chown(root / "again", 3_000_000, 4_294_967_294)
 
     step = world.step(base, act)
     for snapshot, names in ((base, {*kinds, "null", "disk"}), (step, {"moved", "null", "again"})):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from worlds.people import Person, whoever_runs_this
-from worlds.sandboxes import as_person
+from worlds.sandboxes import CLOSED_FUSE, NO_FUSE, as_person
 
 from builder.errors import HostError, UsageError
 from builder.sandbox.gate import call, identity
+from builder.snapshot import serving
 from builder.snapshot.choose import choose, overlay_refusal
 from native import constants, syscalls
 from native.mounts import Mount, perform
@@ -25,8 +26,10 @@ def who(request: pytest.FixtureRequest) -> Person:
     return request.getfixturevalue("ordinary_user")
 
 
-def inside(who: Person, function: Callable[[], object]) -> object:
-    return as_person(who, lambda: call(lambda _send: function(), identity=identity(), on_message=print))
+def inside(who: Person, function: Callable[[], object], *without: str) -> object:
+    return as_person(
+        who, lambda: call(lambda _send: function(), identity=identity(), on_message=print), without=without
+    )
 
 
 def test_overlay_is_taken_where_it_works(who: Person, store: Path) -> None:
@@ -65,10 +68,37 @@ def test_what_is_wanted_is_taken(who: Person, store: Path) -> None:
     assert inside(who, lambda: choose(store, "k", "copy").name) == "copy"
 
 
-def test_what_there_is_not_is_said(store: Path) -> None:
-    with pytest.raises(HostError) as unsupported:
+def test_the_program_is_taken_if_it_is_wanted_and_not_otherwise(
+    who: Person, store: Path, require: Callable[..., None], require_root: Callable[[], None]
+) -> None:
+    require("fuse-overlayfs")
+    require_root()
+    found = inside(who, lambda: choose(store, "k", "fuse-overlayfs").name, CLOSED_FUSE)
+    assert found == "fuse-overlayfs"
+    assert sorted(os.listdir(store)) == ["snapshots"]
+    assert sorted(os.listdir(store / "snapshots")) == ["fuse-overlayfs-k"]
+
+
+def test_without_its_device_the_program_is_refused(who: Person, store: Path, require_root: Callable[[], None]) -> None:
+    require_root()
+    with pytest.raises(HostError) as absent:
+        inside(who, lambda: choose(store, "k", "fuse-overlayfs"), NO_FUSE)
+    assert absent.value.message == "fuse-overlayfs needs /dev/fuse, which cannot be opened: No such file or directory"
+    assert absent.value.hint == (
+        "give the container the device (docker run --device /dev/fuse), or the user the right to open it"
+        " (chmod 666 /dev/fuse), or use --isolation copy or auto"
+    )
+
+
+def test_without_the_program_it_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "PROGRAM", "no-such-program")
+    with pytest.raises(HostError) as error:
         choose(store, "k", "fuse-overlayfs")
-    assert unsupported.value.message == "the snapshotter fuse-overlayfs is not supported by this version"
+    assert error.value.message == "no-such-program is not installed"
+    assert error.value.hint == "install the package fuse-overlayfs, or use --isolation copy or auto"
+
+
+def test_what_there_is_not_is_said(store: Path) -> None:
     with pytest.raises(UsageError) as unknown:
         choose(store, "k", "zfs")
     assert unknown.value.message == "unknown snapshotter zfs"

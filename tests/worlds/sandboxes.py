@@ -29,6 +29,10 @@ MASKED_PROC = "masked /proc"
 """Beside capabilities in *without*: /proc as a container has it, so that the kernel grants no fresh one."""
 NO_NEW_PRIVILEGES = "no_new_privs"
 """In *without* too: newuidmap is powerless, so that one id only can be mapped."""
+CLOSED_FUSE = "open /dev/fuse"
+"""In *without* too: not the closed /dev/fuse of this machine, but one that everybody may open."""
+NO_FUSE = "/dev/fuse"
+"""In *without* too: there is no such device."""
 
 
 def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, ...] = ()) -> T:
@@ -53,6 +57,10 @@ def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...
         if MASKED_PROC in without:
             _mask_proc()
             without = tuple(name for name in without if name != MASKED_PROC)
+        for name in (CLOSED_FUSE, NO_FUSE):
+            if name in without:
+                _other_fuse(there=name == CLOSED_FUSE)
+                without = tuple(other for other in without if other != name)
         if NO_NEW_PRIVILEGES in without:
             syscalls.prctl(constants.PR_SET_NO_NEW_PRIVS, 1)
             without = tuple(name for name in without if name != NO_NEW_PRIVILEGES)
@@ -86,6 +94,27 @@ def _mask_proc() -> None:
     syscalls.mount("/dev/null", "/proc/timer_list", "", constants.MS_BIND)
     syscalls.mount("/proc/sys", "/proc/sys", "", constants.MS_BIND)
     syscalls.mount("", "/proc/sys", "", constants.MS_BIND | constants.MS_REMOUNT | constants.MS_RDONLY)
+
+
+def _other_fuse(*, there: bool) -> None:
+    """A /dev of our own, without /dev/fuse or with one that all may open."""
+    syscalls.unshare(constants.CLONE_NEWNS)
+    syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
+    syscalls.mount("/dev", "/mnt", "", constants.MS_BIND | constants.MS_REC)
+    syscalls.mount("tmpfs", "/dev", "tmpfs", 0, "mode=755")
+    for name in os.listdir("/mnt"):
+        if name == "fuse":
+            continue
+        path = Path("/dev", name)
+        if Path("/mnt", name).is_symlink():
+            path.symlink_to(os.readlink(f"/mnt/{name}"))
+            continue
+        path.mkdir() if Path("/mnt", name).is_dir() else path.touch()
+        syscalls.mount(f"/mnt/{name}", path, "", constants.MS_BIND | constants.MS_REC)
+    if there:
+        os.mknod("/dev/fuse", 0o020666, os.makedev(10, 229))
+        os.chmod("/dev/fuse", 0o666)
+    syscalls.umount("/mnt", constants.MNT_DETACH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
