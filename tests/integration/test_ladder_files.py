@@ -1,0 +1,17 @@
+"""Small Dockerfiles full of owners give on every rung what root makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from worlds.comparing import Contents, differences
+from worlds.ladder import FILES, ROOT, SEEN, USERS, Case, Rung, matrix
+
+Climb = Callable[[Case, Rung], Contents]
+
+
+@pytest.mark.parametrize(("rung", "case"), matrix(FILES, SEEN, USERS), ids=str)
+def test_owners_are_root_s_on_every_rung(case: Case, rung: Rung, climb: Climb) -> None:
+    found = differences(climb(case, ROOT), climb(case, rung))
+    assert not found, "\n".join(found)
