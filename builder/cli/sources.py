@@ -9,7 +9,9 @@ from builder.cli.values import attributes, reject
 from builder.engine.request import Secret, SshAgent
 from builder.errors import BuilderError
 from builder.events import Note
-from builder.image.names import Reference
+from builder.image.names import Platform, Reference
+
+_SCHEMES = ("docker-image", "oci-layout", "https", "http", "git", "ssh")
 
 SECRET_LIMIT = 500 * 1024
 """Bytes a secret may have. source: moby/buildkit, session/secrets/secrets.go, MaxSecretSize"""
@@ -87,7 +89,7 @@ def ssh_agents(values: Iterable[str], environ: Mapping[str, str]) -> tuple[SshAg
 
 
 def contexts(values: Iterable[str]) -> dict[str, str]:
-    """All ``--build-context NAME=WHERE``: names as images have them, in lower case and without ``:latest``.
+    """All ``--build-context NAME[::PLATFORM]=WHERE``: names as images have them, in lower case, without ``:latest``.
 
     source   docker/buildx, util/buildflags/context.go, ParseContextNames
     """
@@ -98,12 +100,21 @@ def contexts(values: Iterable[str]) -> dict[str, str]:
             reject(
                 f"--build-context {text!r} is not NAME=WHERE", "WHERE is a folder, docker-image://… or oci-layout://…"
             )
+        image, of_platform, platform = name.partition("::")
         try:
-            key = Reference.parse(name.lower()).familiar.removesuffix(":latest")
+            key = Reference.parse(image.lower()).familiar.removesuffix(":latest")
+            key += f"::{Platform.parse(platform)}" if of_platform else ""
         except BuilderError as e:
             reject(f"--build-context: invalid name {name!r}", e.hint)
-        elsewhere = "://" in where or where.startswith(("target:", "git@"))
-        if not elsewhere and not os.path.isdir(where):
+        if where.startswith("target:"):
+            reject(
+                f"--build-context {name}: {where} names a target of a bake file, of which there is none",
+                "build it first, and give its image as docker-image://… or oci-layout://…",
+            )
+        scheme, elsewhere, _ = where.partition("://")
+        if elsewhere and scheme not in _SCHEMES:
+            reject(f"--build-context {name}: unsupported source {scheme}", "there are " + ", ".join(_SCHEMES))
+        if not elsewhere and not where.startswith("git@") and not os.path.isdir(where):
             reject(f"--build-context {name}: there is no folder {where}")
         found[key] = where
     return found

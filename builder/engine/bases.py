@@ -86,8 +86,11 @@ class Bases:
 
     def answer(self, key: BaseKey) -> Base:
         """What the plan wants to know of *key*."""
-        if is_folder(self._contexts.get(key.name.lower(), "")):
+        written = self._contexts.get(key.name.lower(), "")
+        if is_folder(written):
             return Base(key=key, config=ImageConfig(platform=key.platform), pinned=key.name, is_folder=True)
+        if written == "docker-image://scratch":
+            return Base(key=key, config=ImageConfig(platform=key.platform), pinned=key.name, is_empty=True)
         return self.find(key).base
 
     def find(self, key: BaseKey) -> Found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -11,6 +13,8 @@ from builder.engine.cache_mounts import cache_name, held_caches
 from builder.engine.copying import copy_folder
 from builder.engine.roots import beneath
 from builder.errors import ContextError, DockerfileError, HostError
+from builder.layer import ownership
+from builder.layer.ownership import told_at
 from builder.plan.steps import (
     BindMount,
     CacheMount,
@@ -55,7 +59,8 @@ def mounted(
                 place = caches[cache_name(mount, walk)]
                 extras.append(Extra(target=mount.target, kind="bind", source=place, read_only=mount.read_only))
             case TmpfsMount():
-                extras.append(Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777))
+                tmpfs = Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777, keeps_mode=True)
+                extras.append(tmpfs)
             case SecretMount():
                 value = _secret(mount, workshop.world.settings)
                 if value is None:
@@ -102,7 +107,12 @@ def _source(mount: BindMount | CacheMount, workshop: Workshop, walk: Walk, stack
 
 def _seed(mount: CacheMount, folder: Path, workshop: Workshop, walk: Walk) -> None:
     with ExitStack() as stack:
-        copy_folder(_source(mount, workshop, walk, stack, writable=False), folder, mount)
+        source = _source(mount, workshop, walk, stack, writable=False)
+        copy_folder(source, folder, mount)
+        # The cache is the folder itself, not only what is in it; uid, gid and mode are for caches that begin empty.
+        status = told_at(str(source), os.stat(source))
+        ownership.give(str(folder), status.st_uid, status.st_gid)
+        os.chmod(folder, stat.S_IMODE(status.st_mode))
 
 
 def _secret(mount: SecretMount, settings: Settings) -> bytes | None:

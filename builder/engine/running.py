@@ -11,7 +11,7 @@ from builder.errors import BuilderError, CommandFailed, DockerfileError, HostErr
 from builder.events import StepOutput
 from builder.layer.noted import note_command
 from builder.plan.steps import RunStep
-from builder.sandbox.command import Command, ExitStatus, Extra
+from builder.sandbox.command import SANDBOX_HOSTNAME, Command, ExitStatus, Extra
 from builder.sandbox.stubs import clean_stubs
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
             extras=(*_scripts(step), *extras),
             network=world.settings.network if step.network == "default" else step.network,
             hosts=world.settings.hosts,
+            hostname=step.hostname or SANDBOX_HOSTNAME,
             security=step.security,
             shm_size=world.settings.shm_size,
             ulimits=world.settings.ulimits,

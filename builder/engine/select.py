@@ -129,7 +129,10 @@ def matches(root: SourceRoot, source: Source, where: Span) -> Iterator[Match]:
         if not stat.S_ISDIR(status.st_mode):
             return
         for path in _matching(root, base, wild):
-            yield _found(root, path, path, where)
+            found = _found(root, path, path, where)
+            # Of a context BuildKit is sent what the whole pattern matches: with ``*/./sub`` no file beside the folders.
+            if found.is_folder or source.include is None or root.owners:
+                yield found
     except TooManyLinks as e:
         raise ContextError(f'"/{e}": too many links', code="link-loop", where=where) from None
 

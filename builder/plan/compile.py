@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from builder.dockerfile.instructions import Dockerfile, Instruction
 from builder.dockerfile.source import Span
 from builder.errors import DockerfileError, InternalError
-from builder.image.configuration import HistoryEntry
+from builder.image.configuration import HistoryEntry, ImageConfig
 from builder.plan.findings import Findings, mistake
 from builder.plan.fold import fold
 from builder.plan.graph import Command, Graph, Node, stage_hint
@@ -133,6 +133,13 @@ def _finished(stage: Stage, options: Options) -> Stage:
     return replace(stage, config=config)
 
 
+def _no_image(node: Node) -> ImageConfig:
+    """What a stage begins with whose base is a context, but no image."""
+    image = empty_image(node.platform)
+    # source: BuildKit, convert.go, resolveBaseImage: a stage that such a context replaced has no configuration at all
+    return image.with_config(working_dir="") if node.on_replaced else image
+
+
 def timestamp(seconds: int | None) -> str | None:
     """*seconds* since 1970 as RFC 3339; None stays None."""
     if seconds is None:
@@ -202,6 +209,8 @@ class Compiler:
         base = self.bases[node.key]
         if base.is_folder:
             return ScratchInput(), self.folder_state(node, node.key), ()
+        if base.is_empty:
+            return ScratchInput(), first_state(_no_image(node)), ()
         if node.origin is not None and node.key.name not in self.graph.options.contexts:
             check_base_platform(self.findings, node.origin, node.key.name, node.platform, base.config.platform)
         config = image_of_base(base.config)
@@ -211,7 +220,7 @@ class Compiler:
 
     def folder_state(self, node: Node, key: BaseKey) -> StageState:
         """A stage that begins with a folder: an empty image, and all of the folder in a layer of its own."""
-        state = first_state(empty_image(node.platform))
+        state = first_state(_no_image(node))
         said = f"[context {key.name}] load from client"
         step = CopyStep(
             title=said,
@@ -252,7 +261,7 @@ class Compiler:
         if source is None:
             return None
         if source.is_image:
-            if source.key is None:
+            if source.key is None or self.bases[source.key].is_empty:
                 return ScratchInput()
             if self.bases[source.key].is_folder:
                 return ContextInput(name=source.key.name)

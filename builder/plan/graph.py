@@ -32,6 +32,7 @@ class Node:
     shown      as messages name it
     begins     what it begins with: a stage, an image or context (``key``), or nothing at all
     is_image   it is the image alone: one that is no stage, or a stage that a named context replaced
+    on_replaced   it is a stage that a named context replaced, or begins with one
     """
 
     name: str
@@ -42,6 +43,7 @@ class Node:
     parent: Node | None = None
     key: BaseKey | None = None
     is_image: bool = False
+    on_replaced: bool = False
     commands: list[Command] = field(default_factory=list)
     triggers_added: bool = False
 
@@ -83,20 +85,19 @@ class Graph:
         return [node for node in self.stages if id(node) in found and (node is target or not node.is_image)]
 
 
-def context_named(options: Options, name: str) -> str | None:
-    """The named context that stands for *name*, if there is one.
+def context_named(options: Options, name: str, platform: Platform) -> str | None:
+    """The named context that stands for *name* on *platform*, if there is one: ``NAME::PLATFORM`` before ``NAME``.
 
     source   BuildKit, frontend/dockerui/config.go, NamedContext: the familiar name, without ``:latest``
     """
     if not options.contexts or name.lower() in ("scratch", "context"):
         return None
-    if name in options.contexts:
-        return name
     try:
         familiar = Reference.parse(name).familiar.removesuffix(":latest")
     except ImageError:
-        return None
-    return familiar if familiar in options.contexts else None
+        familiar = name
+    wanted = (f"{familiar}::{platform}", name, familiar)
+    return next((known for known in wanted if known in options.contexts), None)
 
 
 def base_key(graph: Graph, name: str, where: Span, platform: Platform) -> BaseKey:
@@ -109,7 +110,7 @@ def base_key(graph: Graph, name: str, where: Span, platform: Platform) -> BaseKe
 
 
 def _key(options: Options, name: str, where: Span, platform: Platform) -> BaseKey:
-    context = context_named(options, name)
+    context = context_named(options, name, platform)
     if context is None:
         try:
             Reference.parse(name)

@@ -100,7 +100,7 @@ def source_name(flag: MountFlag) -> str:
 
 
 def read_mount(
-    flag: MountFlag, expand: Callable[[str, Span], str], cwd: str, taken: Input | None, socket: int
+    flag: MountFlag, expand: Callable[[str, Span], str], cwd: str, taken: Input | None, socket: int, namespace: str = ""
 ) -> RunMount:
     """The mount that *flag* says.
 
@@ -108,6 +108,7 @@ def read_mount(
     cwd     what a relative target is relative to
     taken   what ``from`` named; None without it
     socket  how many ssh mounts came before: the number of the default socket
+    namespace   of caches; those of another one are others
     """
     said = _Said(flag.span)
     for key, raw in flag.options:
@@ -121,7 +122,7 @@ def read_mount(
         case "tmpfs":
             return TmpfsMount(target=_target(said, cwd), size=said.size, where=said.where)
         case "cache":
-            return _cache(said, cwd, taken)
+            return _cache(said, cwd, taken, namespace)
     return BindMount(
         target=_target(said, cwd),
         input=taken or ContextInput(),
@@ -238,11 +239,12 @@ def _target(said: _Said, cwd: str) -> str:
     return target
 
 
-def _cache(said: _Said, cwd: str, taken: Input | None) -> CacheMount:
+def _cache(said: _Said, cwd: str, taken: Input | None, namespace: str) -> CacheMount:
+    # The target as written, so that a relative one means another cache than the folder that it stands for.
+    name = said.id or clean_relative(said.target)
     return CacheMount(
         target=_target(said, cwd),
-        # The target as written, so that a relative one means another cache than the folder that it stands for.
-        id=said.id or clean_relative(said.target),
+        id=f"{namespace}/{name}" if namespace else name,
         sharing=said.sharing or "shared",
         input=taken,
         source=clean(said.source),

@@ -6,6 +6,7 @@ source   BuildKit, convert.go: dispatchRun; instructions/commands_runnetwork.go,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from builder.dockerfile.heredocs import is_marker
@@ -20,6 +21,8 @@ from builder.plan.scope import with_value
 from builder.plan.state import Job, StageState
 from builder.plan.steps import RunMount, RunStep, SecretMount, SshMount
 from builder.plan.titles import title
+
+_HOSTNAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 PIPES = "/dev/pipes"
 """Where the files of here-documents are while a command runs."""
@@ -56,6 +59,7 @@ def run(state: StageState, instruction: Run, job: Job) -> StageState:
         network=_network(instruction) or job.options.network,
         security=_security(instruction),
         devices=tuple(_device(word) for word in instruction.devices),
+        hostname=_hostname(instruction, job),
     )
     return state.stepped(f"RUN {run_text(argv, state.args, state.env)} # buildkit", job.created, step)
 
@@ -91,11 +95,13 @@ def _mounts(state: StageState, run: Run, job: Job) -> tuple[RunMount, ...]:
 
     mounts: list[RunMount] = []
     sockets = 0
+    namespace = job.scope.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
     for flag, taken in zip(run.mounts, job.inputs, strict=True):
-        mount = read_mount(flag, expand_value, state.cwd, taken, sockets)
+        mount = read_mount(flag, expand_value, state.cwd, taken, sockets, namespace)
         sockets += isinstance(mount, SshMount)
         mounts.append(mount)
-    return tuple(mounts)
+    # BuildKit sorts them by target: of two flags in another order it makes the same mounts, and the same cache key.
+    return tuple(sorted(mounts, key=lambda mount: mount.target or ""))
 
 
 def _with_agent(env: Mapping[str, str], mounts: Sequence[RunMount]) -> Mapping[str, str]:
@@ -107,6 +113,15 @@ def _with_agent(env: Mapping[str, str], mounts: Sequence[RunMount]) -> Mapping[s
 def _title(state: StageState, run: Run, job: Job, mounts: Sequence[RunMount], summary: str) -> str:
     secrets = {mount.env: "****" for mount in mounts if isinstance(mount, SecretMount) and mount.env}
     return title(run.original + summary, {**state.env, **secrets}, job.scope.escape, command=True)
+
+
+def _hostname(run: Run, job: Job) -> str:
+    """BUILDKIT_SANDBOX_HOSTNAME; "" for the usual one."""
+    name = job.scope.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
+    if name and not _HOSTNAME.fullmatch(name):
+        message = f"BUILDKIT_SANDBOX_HOSTNAME={name[:80]} is no host name"
+        raise mistake(message, run.span, "invalid-hostname", "at most 64 letters, digits, dots and hyphens")
+    return name
 
 
 def _network(run: Run) -> str:

@@ -72,9 +72,9 @@ def _add_stage(graph: Graph, index: int, text: StageText, findings: Findings) ->
         where=origin.span,
         origin=origin,
     )
-    context = context_named(graph.options, origin.stage_name) if origin.stage_name else None
+    context = context_named(graph.options, origin.stage_name, node.platform) if origin.stage_name else None
     if context is not None:
-        node.key, node.is_image = BaseKey(context, node.platform), True
+        node.key, node.is_image, node.on_replaced = BaseKey(context, node.platform), True, True
     else:
         _set_beginning(graph, node, name.text, origin.image.span)
     graph.stages.append(node)
@@ -85,13 +85,16 @@ def _add_stage(graph: Graph, index: int, text: StageText, findings: Findings) ->
 def _set_beginning(graph: Graph, node: Node, name: str, where: Span) -> None:
     # Names of stages are found in any case by COPY and RUN, but FROM looks for the lower-case name alone.
     parent = graph.by_name.get(name)
-    if parent is None and name != "scratch":
+    if parent is None and name == "scratch":
+        # The empty image is the target's, whatever --platform says.
+        node.platform = graph.options.platform
+    elif parent is None:
         node.key = base_key(graph, name, where, node.platform)
     if parent is not None:
         node.platform = parent.platform
         if parent.is_image:
             # It begins with what replaced the stage. BuildKit forgets that image's triggers on the way.
-            node.key, node.triggers_added = parent.key, True
+            node.key, node.triggers_added, node.on_replaced = parent.key, True, True
         else:
             node.parent = parent
 

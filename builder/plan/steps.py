@@ -62,12 +62,14 @@ class Base:
     """What the world answers about a ``BaseKey``: the image's configuration, or that the name is a folder.
 
     pinned   the name with its digest, for records and ``--metadata-file``
+    is_empty   the name is a context that stands for ``scratch``
     """
 
     key: BaseKey
     config: ImageConfig
     pinned: str
     is_folder: bool = False
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,7 @@ class RunStep(Step):
     cwd          absolute
     files        script heredocs: (path in the container under /dev/pipes, content), mounted for the command only
     network      default, none or host; security: sandbox or insecure
+    hostname     "": the sandbox's own
     """
 
     argv: tuple[str, ...]
@@ -173,6 +176,7 @@ class RunStep(Step):
     network: str = "default"
     security: str = "sandbox"
     devices: tuple[str, ...] = ()
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +316,8 @@ class Options:
     build_args          ``--build-arg``, in order; values already resolved from the environment by the caller
     target              the stage's name, in any case (its index is none, as for BuildKit); "" is the last
     platform            of the wanted image;  build_platform: of this machine
-    contexts            names of ``--build-context`` (lower case), which shadow images and stages of the same name
+    contexts            names of ``--build-context`` (lower case), which shadow images and stages of the same name; with
+                        ``::`` and a platform behind it a name is for that platform alone
     labels              ``--label``
     network             of commands that say nothing themselves
     source_date_epoch   seconds, or None; the build argument SOURCE_DATE_EPOCH comes first

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from native.mounts import Mount
 
+SANDBOX_HOSTNAME = "buildkitsandbox"
+"""What a command of a build takes its machine for; BuildKit's name, since scripts do look at it."""
+
 # Docker's default set. source: moby/moby, oci/caps/defaults.go
 DEFAULT_CAPABILITIES = (
     "CAP_CHOWN",
@@ -33,6 +36,7 @@ class Extra:
     target   absolute, inside the root; symbolic links in it are followed inside the root; what is missing is made
              (folders 0755 root) before the command and removed after it, if still empty
     kind     ``bind`` (of ``source``, a file or a folder), ``tmpfs``, or ``file`` (of ``content``, on a private tmpfs)
+    keeps_mode   a tmpfs over a folder that was there has that one's mode, as runc makes it; else ``mode``
     """
 
     target: str
@@ -44,6 +48,7 @@ class Extra:
     uid: int = 0
     gid: int = 0
     size: int = 0
+    keeps_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class Command:
     user: str = ""
     extras: tuple[Extra, ...] = ()
     network: str = "host"
-    hostname: str = "buildkitsandbox"
+    hostname: str = SANDBOX_HOSTNAME
     hosts: tuple[str, ...] = ()
     security: str = "sandbox"
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES

@@ -37,11 +37,12 @@ class Stub:
 
 
 class Points:
-    """Mount points under one root. ``stubs`` are those made so far, on the root's own mount."""
+    """Mount points under one root. ``stubs`` are those made so far, on the root's own mount; ``made`` counts all."""
 
     def __init__(self, root: int) -> None:
         self.root = root
         self.stubs: list[Stub] = []
+        self.made = 0
         self._mount = _mount_id(root)
 
     def find(self, path: str, *, folder: bool, kept: bool = False) -> int:
@@ -85,6 +86,7 @@ class Points:
         except FileNotFoundError:
             pass
         before = os.fstat(here)
+        self.made += 1
         if folder:
             os.mkdir(name, 0o755, dir_fd=here)
         else:

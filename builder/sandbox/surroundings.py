@@ -207,11 +207,14 @@ def _resolv_conf() -> bytes:
 def mount_extra(points: Points, scratch: int, extra: Extra, *, nodev: bool = True) -> None:
     """One extra over its target; *nodev*: what is a device there opens none. raises OSError."""
     folder = extra.kind == "tmpfs" or (extra.kind == "bind" and extra.source is not None and extra.source.is_dir())
+    made = points.made
     target = points.find(extra.target, folder=folder)
     try:
         if extra.kind == "tmpfs":
             uid, gid = ownership.ids().held(extra.uid, extra.gid)
-            options = [f"mode={extra.mode:o}", f"uid={uid}", f"gid={gid}"]
+            there = extra.keeps_mode and points.made == made
+            mode = stat.S_IMODE(os.fstat(target).st_mode) if there else extra.mode
+            options = [f"mode={mode:o}", f"uid={uid}", f"gid={gid}"]
             options += [f"size={extra.size}"] if extra.size else []
             perform(
                 Mount(
