@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.parse import parse
+from builder.dockerfile.syntax import asked_for, explain, foreign
 from builder.engine.arrival import arrive, arrive_further
 from builder.engine.bases import Bases
 from builder.engine.context import Context, open_context
 from builder.engine.request import BuildRequest
 from builder.engine.world import Settings, World
 from builder.errors import DockerfileError, UsageError
+from builder.events import Note
 from builder.image.names import Platform
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def open_world(
     folder = arrived.folder
     path, text = (None, arrived.dockerfile) if arrived.dockerfile is not None else _dockerfile(request, folder)
     name = _shown(path, folder)
-    dockerfile = parse(text, name)
+    dockerfile = _parsed(text, name, request, emit)
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
     contexts = Contexts(request, folder, path, store, settings, remember=remember)
@@ -69,6 +71,18 @@ def open_world(
         emit=emit,
     )
     yield world, Source(dockerfile=dockerfile, name=name, text=text, platforms=platforms, machine=machine)
+
+
+def _parsed(text: bytes, name: str, request: BuildRequest, emit: Emit) -> Dockerfile:
+    """The Dockerfile; where it asks for another frontend, that is said."""
+    frontend, place = asked_for(text, name, request.build_args)
+    if warning := foreign(frontend):
+        emit(Note("warning", warning, place.describe() if place else ""))
+    try:
+        return parse(text, name)
+    except DockerfileError as error:
+        explain(error, frontend)
+        raise
 
 
 def main_context(request: BuildRequest, store: Store) -> Context:
