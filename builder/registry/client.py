@@ -28,7 +28,7 @@ from builder.registry.download import BlobStream
 from builder.registry.endpoints import Endpoint, Endpoints
 from builder.registry.logins import Login
 from builder.registry.manifests import MANIFEST_LIMIT, described, type_of
-from builder.registry.origins import Origin, Request
+from builder.registry.origins import Origin, Request, split_host
 from builder.registry.probe import scheme_of
 from builder.registry.session import Session
 from builder.registry.transport import BUDGET, RETRIED, Stream, Transport
@@ -96,6 +96,8 @@ class Registry:
     def _base(self, endpoint: Endpoint) -> str:
         """``https://host``, or ``http://host`` for this machine or an insecure registry, if that is what it speaks."""
         host = "registry-1.docker.io" if endpoint.host == DEFAULT_REGISTRY else endpoint.host
+        if (split_host(host)[1] or 0) > 65535:
+            raise RegistryError(f"{host} is no registry: there is no such port", code="invalid-registry")
         with self._lock:
             known = self._bases.get((host, endpoint.scheme))
             if known is None:

@@ -85,7 +85,7 @@ def test_skopeo_reads_what_was_pushed(client, image, registry, tmp_path):
     }
     ended = [report for report in reports if report[2]]
     assert len(ended) == 4
-    assert all(done == descriptor.size for descriptor, done, _ in ended)
+    assert all(done == descriptor.size for descriptor, done, _, _ in ended)
 
 
 def test_what_we_pushed_we_pull(client, image, registry):
