@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.engine.images import Image, find, images
@@ -11,7 +11,7 @@ from builder.engine.publishing import compressed
 from builder.errors import ImageError
 from builder.image.configuration import ImageConfig
 from builder.image.documents import INDEX_TYPES, OCI_INDEX, Descriptor, Index, Manifest
-from builder.image.names import Platform, Reference
+from builder.image.names import Digest, Platform, Reference
 from builder.image.views import ImageFiles
 
 if TYPE_CHECKING:
@@ -65,19 +65,105 @@ def create(
         raise ImageError(
             f"{name.familiar} is there already", code="name-in-use", hint="add to it with --amend, or remove it first"
         )
-    found: dict[Platform, Descriptor] = {}
+    # By digest, as Docker's: two may be of one platform until one of them is annotated.
+    found: dict[Digest, Descriptor] = {}
     if known is not None:
-        found = _platforms(_members(store, known))
+        found = {item.digest: item for item in _members(store, known)}
     for text in members:
-        found |= _platforms(_members(store, _image(store, text, platform, environment, emit)))
-    data = Index(media_type=OCI_INDEX, manifests=tuple(found.values())).bytes()
-    top = Descriptor(media_type=OCI_INDEX, digest=store.blobs.write(data), size=len(data))
+        found |= {item.digest: item for item in _members(store, _image(store, text, platform, environment, emit))}
+    return _keep(store, name, Index(media_type=OCI_INDEX, manifests=tuple(found.values())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """What is to be said of an image's platform; "" and () leave it as it is."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+
+def annotate(store: Store, name: Reference, member: str, platform: Platform, annotation: Annotation) -> Descriptor:
+    """Say of the image *member* of the index *name* what platform it is for.
+
+    member   a name, an id, or the digest of its manifest
+    raises   ImageError ``no-such-image``, ``not-an-index``, ``not-a-member``
+    source   docker/cli, cli/command/manifest/annotate.go
+    """
+    index = _index(store, name, platform)
+    wanted = _digests(store, member, platform)
+    if not any(item.digest in wanted for item in index.manifests):
+        raise ImageError(
+            f"{name.familiar} has no image {member}",
+            code="not-a-member",
+            hint=f"it has: {', '.join(str(item.digest) for item in index.manifests)}",
+        )
+    changed = tuple(_annotated(item, annotation) if item.digest in wanted else item for item in index.manifests)
+    return _keep(store, name, replace(index, manifests=changed))
+
+
+def forget(store: Store, name: Reference, platform: Platform) -> None:
+    """Take the name from the index *name*, and keep the index no longer if it was the last.
+
+    raises   ImageError ``no-such-image``, ``not-an-index``
+    """
+    _index(store, name, platform)
+    digest = store.images.untag(name)
+    if digest is not None:
+        _forget_unnamed(store, digest)
+
+
+def _index(store: Store, name: Reference, platform: Platform) -> Index:
+    image = find(store, str(name), platform)
+    if image.top.media_type not in INDEX_TYPES:
+        raise ImageError(
+            f"{name.familiar} is an image of one platform, and no list of them",
+            code="not-an-index",
+            hint="make one: pybuild manifest create NAME IMAGE...",
+        )
+    return Index.read(store.blobs.read(image.top.digest), image.top.media_type)
+
+
+def _digests(store: Store, text: str, platform: Platform) -> frozenset[Digest]:
+    """The digests of manifests that *text* means."""
+    try:
+        return frozenset({Digest.parse(text.rpartition("@")[2])})
+    except ImageError:
+        return frozenset(item.digest for item in _members(store, find(store, text, platform)))
+
+
+def _annotated(item: Descriptor, annotation: Annotation) -> Descriptor:
+    old = item.platform or Platform("", "")
+    platform = Platform.normalised(
+        annotation.os or old.os,
+        annotation.architecture or old.architecture,
+        # a variant is one of an architecture
+        annotation.variant or (old.variant if annotation.architecture in ("", old.architecture) else ""),
+    )
+    more = dict(item.extra.get("platform") or {})
+    if annotation.os_version:
+        more["os.version"] = annotation.os_version
+    if annotation.os_features:
+        more["os.features"] = list(annotation.os_features)
+    return replace(item, platform=platform, extra={**item.extra, **({"platform": more} if more else {})})
+
+
+def _keep(store: Store, name: Reference, index: Index) -> Descriptor:
+    data = index.bytes()
+    top = Descriptor(media_type=index.media_type, digest=store.blobs.write(data), size=len(data))
+    old = store.images.resolve(name)
     store.images.tag(name, top)
+    # What had the name before was a step on the way, and is not to be found among the images without one.
+    if old is not None and old.digest != top.digest and old.media_type in INDEX_TYPES:
+        _forget_unnamed(store, old.digest)
     return top
 
 
-def _platforms(members: Sequence[Descriptor]) -> dict[Platform, Descriptor]:
-    return {item.platform: item for item in members if item.platform}
+def _forget_unnamed(store: Store, digest: Digest) -> None:
+    if not any(one.names for one in store.images.list() if one.descriptor.digest == digest):
+        store.images.forget(digest)
 
 
 def _image(store: Store, text: str, platform: Platform, environment: Mapping[str, str], emit: Emit) -> Image:

@@ -290,3 +290,40 @@ def test_a_differing_file_is_told_between_two_images(pybuild: Pybuild, base: tup
         "A /d/new",
     ]
     assert pybuild("diff", "one", "one", check=True).stdout == ""
+
+
+def test_an_image_of_a_list_is_said_to_be_for_another_platform(pybuild: Pybuild, room: Path) -> None:
+    (room / "file").write_text("x")
+    for name in ("old", "new"):
+        (room / "Dockerfile").write_text(f"FROM scratch\nCOPY file /{name}\n")
+        pybuild("build", "--platform=linux/arm/v7", "-t", f"team/{name}", "-o", "type=image", room, check=True)
+    pybuild("manifest", "create", "team/both:1", "team/old", "team/new", check=True)
+    words = ("--arch", "arm", "--variant", "v6", "--os-version", "5.10")
+    done = pybuild("manifest", "annotate", *words, "team/both:1", "team/old", check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    old, new = json.loads(pybuild("manifest", "inspect", "team/both:1", check=True).stdout)["manifests"]
+    assert old["platform"] == {"architecture": "arm", "os": "linux", "os.version": "5.10", "variant": "v6"}
+    assert new["platform"] == {"architecture": "arm", "os": "linux", "variant": "v7"}
+    pybuild("manifest", "annotate", "--arch", "arm64", "team/both:1", new["digest"], check=True)
+    told = json.loads(pybuild("manifest", "inspect", "team/both:1", check=True).stdout)["manifests"][1]
+    assert told["platform"] == {"architecture": "arm64", "os": "linux"}
+    # What was made on the way is not left among the images without a name.
+    assert pybuild("images", "-q", "--filter", "dangling=true").stdout == ""
+
+    def refused(*words: str) -> str:
+        done = pybuild("manifest", *words)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert refused("annotate", "--arch", "arm", "team/old", "team/new") == (
+        "error[not-an-index]: team/old:latest is an image of one platform, and no list of them\n"
+        "hint: make one: pybuild manifest create NAME IMAGE...\n"
+    )
+    absent = f"sha256:{64 * '0'}"
+    assert refused("annotate", "--arch", "arm", "team/both:1", absent) == (
+        f"error[not-a-member]: team/both:1 has no image {absent}\nhint: it has: {old['digest']}, {new['digest']}\n"
+    )
+    assert refused("rm", "team/old").startswith("error[not-an-index]: ")
+    pybuild("manifest", "rm", "team/both:1", check=True)
+    assert refused("rm", "team/both:1").startswith("error[no-such-image]: no such image: docker.io/team/both:1\n")
+    assert sorted(pybuild("images", "--format", "{{.Repository}}").stdout.split()) == ["team/new", "team/old"]

@@ -93,6 +93,8 @@ COMMANDS = {
     "builder prune": Entry("builder.cli.commands.builder_prune", "Remove build cache", ("buildx prune",), hidden=True),
     "manifest inspect": Entry("builder.cli.commands.manifest_inspect", "Show a manifest or an index", hidden=True),
     "manifest create": Entry("builder.cli.commands.manifest_create", "Make one image of several", hidden=True),
+    "manifest annotate": Entry("builder.cli.commands.manifest_annotate", "Say what an image is for", hidden=True),
+    "manifest rm": Entry("builder.cli.commands.manifest_rm", "Remove lists of images", hidden=True),
     "manifest push": Entry("builder.cli.commands.manifest_push", "Push an image of several", hidden=True),
     "manifest": Entry("builder.cli.commands.manifest_group", "Make and show images of several platforms"),
     "image": Entry("builder.cli.commands.image_group", "Manage images"),
