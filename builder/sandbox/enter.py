@@ -149,9 +149,10 @@ def _text(path: str) -> str | None:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)  # fdopen would not take a folder
+        return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:
         raise ImageError(f"{path} exceeds {LIMIT} bytes", code="user-file-too-large")

@@ -12,13 +12,14 @@ can set. A snapshot needs none of those below it. What ``sameness`` does makes t
 from __future__ import annotations
 
 import marshal
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from builder.errors import ImageError, StoreError
+from builder.errors import HostError, ImageError, StoreError
 from builder.layer import noted, scan
 from builder.layer.apply import apply
 from builder.layer.changes import Change
@@ -137,7 +138,16 @@ class Clone:
         self._shelf.discard(draft)
 
     def mounts(self, of: Draft | Snapshot, root: Path) -> tuple[Mount, ...]:
-        """See the contract."""
+        """See the contract.
+
+        raises   HostError where nothing could be executed: a bind has the flags of what it shows, an overlay not
+        """
+        if os.statvfs(self._shelf.root).f_flag & os.ST_NOEXEC:
+            raise HostError(
+                f"no command can be run from copies in {self._shelf.root}: its file system is mounted noexec",
+                code="store-noexec",
+                hint="put the store on another file system with --root or PYBUILD_ROOT, or use --isolation overlay",
+            )
         if isinstance(of, Draft):
             return (Mount(kind="bind", target=root, source=of.tree),)
         return (Mount(kind="bind", target=root, source=self.tree(of), read_only=True),)
