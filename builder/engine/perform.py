@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from contextlib import contextmanager
+from pathlib import Path
 from typing import assert_never
 
 from builder.engine.copying import perform_copy, perform_workdir
@@ -17,6 +21,7 @@ from builder.engine.workshop import Workshop
 from builder.errors import InternalError
 from builder.image.names import Digest, Platform
 from builder.plan.steps import AnyStep, CopyStep, RunStep, WorkdirStep
+from builder.store.atomic import explained
 from builder.store.layers import LayerInfo
 
 
@@ -58,7 +63,7 @@ class Performer:
         workshop = self.workshop
         parent = workshop.snapshot(position)
         as_keyed = True
-        with workshop.draft(parent) as draft:
+        with _told_if_full(workshop.world.store.root), workshop.draft(parent) as draft:
             match step:
                 case RunStep():
                     perform_run(step, platform, draft, workshop, walk)
@@ -99,6 +104,17 @@ class Performer:
             self.workshop.world.bases.fetch(position.base)
         for future in [self.pack(snapshot) for snapshot in position.made]:
             future.result()
+
+
+@contextmanager
+def _told_if_full(root: Path) -> Iterator[None]:
+    """The one error of the system that is nobody's mistake, with what to do: no room in the store at *root*."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise explained(error, root) from error
+        raise
 
 
 def _now() -> str:

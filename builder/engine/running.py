@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine.mounting import mounted
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from builder.engine.workshop import Workshop
     from builder.image.names import Platform
     from builder.snapshot.contract import Draft
+
+_LITTLE = 1 << 20
+"""Bytes: with less free in the store, a command that failed may have failed by that."""
 
 
 def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Workshop, walk: Walk) -> None:
@@ -58,7 +63,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
             error.where = error.where or step.where
             raise
     if done.status.code:
-        raise _failure(step, done.status)
+        raise _failure(step, done.status, _little_room(draft.folder))
     clean_stubs(draft.tree, done.stubs)
     note_command(draft.folder, draft.tree, draft.folder / "command.owners")
 
@@ -87,7 +92,17 @@ def _scripts(step: RunStep) -> tuple[Extra, ...]:
     )
 
 
-def _failure(step: RunStep, status: ExitStatus) -> CommandFailed:
+def _little_room(folder: Path) -> str | None:
+    """What to do if the command may have failed for want of room; its files are still there."""
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    if free >= _LITTLE and (room.f_favail or not room.f_files):
+        return None
+    left = f"{free >> 10} KiB" if free < _LITTLE else "no inode"
+    return f"the store's file system has {left} left: pybuild prune makes room, and --root puts the store elsewhere"
+
+
+def _failure(step: RunStep, status: ExitStatus, room: str | None) -> CommandFailed:
     shown = " ".join(step.argv) if len(step.argv) < 2 or step.argv[-2] == "-c" else shlex.join(step.argv)
     ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
     hint = None
@@ -95,6 +110,8 @@ def _failure(step: RunStep, status: ExitStatus) -> CommandFailed:
         hint = "the kernel ended it because memory ran out; give the build more, or let the command use less"
     elif status.signal == 9:
         hint = "it was killed from outside: most often because memory ran out"
+    else:
+        hint = room
     return CommandFailed(
         f'process "{shown}" did not complete successfully: {ended}',
         code="command-failed",

@@ -24,4 +24,10 @@ def translated(what: str, path: Iterable[bytes]) -> Iterator[None]:
 def _for_people(e: OSError, what: str, path: str) -> BuilderError:
     if e.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EXDEV, errno.EISDIR):
         return ImageError(f"{what}: {path!r}: {os.strerror(e.errno)}", code="malformed-archive")
-    return StoreError(f"{what}: {path!r}: {e.strerror or e}", code="cannot-unpack")
+    said = f"{what}: {path!r}: {e.strerror or e}"
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(said, code="disk-full", hint="pybuild prune makes room, and --root puts the store elsewhere")
+    hint = None
+    if e.errno == errno.EMLINK:
+        hint = "the store's file system allows no more names of one file: xfs and tmpfs do, --root puts the store there"
+    return StoreError(said, code="cannot-unpack", hint=hint)

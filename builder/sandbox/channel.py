@@ -6,6 +6,7 @@ pickle is safe; the bound is against our own mistakes.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -14,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from builder.errors import InternalError
+from builder.errors import BuilderError, InternalError, StoreError
 
 LIMIT = 256 << 20
 """Bytes of one message at the most."""
@@ -23,12 +24,21 @@ MESSAGE, RESULT, ERROR, INTERRUPTED = b"m", b"r", b"e", b"i"
 _HEAD = struct.Struct("=cQ")
 
 
-def as_internal(error: BaseException) -> InternalError:
-    """An exception that nobody expected, told as our mistake; its traceback is the note."""
+def as_internal(error: BaseException) -> BuilderError:
+    """An exception that nobody expected, told as our mistake; its traceback is the note.
+
+    No room, wherever it is met, is no mistake of ours: what is written here is written to the store.
+    """
     # Only a mistake of ours pays for this import.
     import traceback
 
-    told = InternalError(f"{type(error).__name__}: {error}", code="internal")
+    told: BuilderError = InternalError(f"{type(error).__name__}: {error}", code="internal")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        told = StoreError(
+            f"no room in the store: {error.strerror}",
+            code="disk-full",
+            hint="pybuild prune makes room, and --root puts the store elsewhere",
+        )
     told.add_note("".join(traceback.format_exception(error)))
     return told
 
