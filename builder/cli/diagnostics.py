@@ -71,6 +71,11 @@ def trace(error: BaseException) -> str:
 
 def of_system(error: OSError) -> HostError:
     """An error of the system that no room had anything to add to."""
+    if error.errno == errno.ENOENT and error.filename is None:
+        # getcwd(2) alone names no file.
+        return HostError(
+            "the working folder is gone", code="no-working-folder", hint="change to a folder that is there: cd"
+        )
     path = error.filename.decode("utf-8", "backslashreplace") if isinstance(error.filename, bytes) else error.filename
     place = f": {path}" if path is not None else ""
     name = errno.errorcode.get(error.errno or 0, "os-error").lower()

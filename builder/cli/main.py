@@ -25,8 +25,28 @@ from builder.errors import BuilderError, InternalError, UsageError
 def entry() -> NoReturn:
     """Run the command line of this process, and end it."""
     sys.excepthook = _report
+    _hold_streams()
+    _insist_on_utf8()
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main(sys.argv[1:], Surroundings.of_process()))
+
+
+def _hold_streams() -> None:
+    """Let nobody who closed stdin, stdout or stderr have us open our own files in their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
+
+
+def _insist_on_utf8() -> None:
+    """Begin anew where names of files would be encoded as an old locale says: a Dockerfile's are UTF-8.
+
+    source   PEP 540, "UTF-8 Mode", which is the interpreter's own choice in the locale C, and not in Latin-1
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def main(words: Sequence[str], world: Surroundings) -> int:

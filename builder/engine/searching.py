@@ -51,7 +51,7 @@ def _hub(registry: Registry, term: str, limit: int) -> list[Hit]:
 
     from builder.image.documents import read_json
 
-    url = f"https://index.docker.io/v1/search?q={quote(term, safe='')}&n={limit}"
+    url = f"https://index.docker.io/v1/search?q={quote(term.encode('utf-8', 'surrogateescape'), safe='')}&n={limit}"
     try:
         answer = registry.transport.fetch("GET", url, {}, limit=ANSWER_LIMIT, budget=SECONDS)
     except RegistryError as e:

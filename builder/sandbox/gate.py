@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar, cast
 
@@ -22,7 +21,7 @@ from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver
 from builder.sandbox.identity import Identity, bare, find_program, identity
-from builder.sandbox.init import Send, begin, inside
+from builder.sandbox.init import Send, begin, flush, inside
 from builder.sandbox.signals import signals_held, sigterm_as_exception
 from native import constants, syscalls
 
@@ -150,8 +149,7 @@ def _start(function: Callable[[Send], T], who: Identity) -> _Process:
     go_read, go_write = os.pipe()
     messages_read, messages_write = os.pipe()
     # What is buffered would be written twice.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     try:
         with signals_held():
             pid, waits = _clone(flags, lambda: begin(function, who, go_read, go_write, messages_read, messages_write))

@@ -129,8 +129,14 @@ def _work(function: Callable[[Send], object], sender: Sender) -> NoReturn:
             sender.send(INTERRUPTED, None)
         except BaseException as error:  # the last line of a process: whatever it is must be told
             sender.send(ERROR, as_internal(error))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def flush() -> None:
+    """Write out what this process's own streams hold. A stream that was closed from the beginning is None."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()

@@ -79,3 +79,11 @@ def test_an_error_of_the_system_has_its_name_as_code_and_a_hint_where_there_is_o
         "hint: make room, or put the store elsewhere with --root; what was built so far is kept\n"
     )
     assert draw(of_system(TimeoutError("timed out"))) == "error[os-error]: timed out\n"
+
+
+def test_only_a_working_folder_that_is_gone_is_missing_without_a_name():
+    error = of_system(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    told = "error[no-working-folder]: the working folder is gone\nhint: change to a folder that is there: cd\n"
+    assert draw(error) == told
+    named = of_system(FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"))
+    assert draw(named) == "error[enoent]: no such file or directory: /x\n"
