@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from builder.errors import HostError
 from builder.events import Emit, Event, silent
-from builder.sandbox.gate import Identity, bare, call, identity
+from builder.sandbox.gate import Identity, bare, call, chrooted, identity
 from builder.snapshot.choose import of_shelf
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def identities() -> list[Identity]:
             continue
         if who.key not in [other.key for other in found]:
             found.append(who)
+    if (jailed := chrooted()) is not None and jailed not in found:
+        found.append(jailed)
     return [*found, bare()]
 
 

@@ -36,11 +36,14 @@ def held_caches(
     walk: Walk,
     fill: Callable[[CacheMount, Path], None],
     stack: ExitStack,
+    *,
+    alone: bool = False,
 ) -> Mapping[str, Path]:
     """Where the command finds each cache, by ``cache_name``; held until *stack* is closed.
 
     root   the folder of all caches
     fill   copies a new cache's seed into an empty folder
+    alone  no other command has it meanwhile, even if it is to be shared: it will be moved, where it cannot be mounted
 
     A command that mounts one cache twice has it once, under the strictest of the ways that it is to be shared. Locks
     are taken in the order of names: commands that want several never wait for each other in a circle.
@@ -53,9 +56,10 @@ def held_caches(
     found = {}
     for name in sorted(wanted):
         mount, folder = wanted[name], root / name
+        sharing = "locked" if alone and mount.sharing == "shared" else mount.sharing
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "id").write_text(mount.id)
-        found[name] = _tree(_hold(folder, mount.sharing, stack), mount, fill)
+        found[name] = _tree(_hold(folder, sharing, stack), mount, fill)
     return found
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.engine.behind import behind
+from builder.engine.copies import own_copies
 from builder.engine.damage import blamed
 from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.volumes import image_volumes
@@ -22,6 +24,7 @@ from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
 from builder.snapshot.choose import choose
+from builder.snapshot.clone import put_back
 from builder.store.containers import Container, Containers
 from builder.store.layers import LayerInfo
 
@@ -102,7 +105,7 @@ def _inside(
     request: RunRequest, store: Store, who: Identity, others: frozenset[Platform], emit: Emit
 ) -> tuple[ExitStatus, str, str]:
     """How it ended, the snapshot of its root ("" if none is kept), and where that is."""
-    with Runner() as runner:
+    with Runner(jailed=who.kind == "chroot") as runner:
         snapshotter = choose(store.root, who.key, request.isolation)
         manifest, config = request.image.whole()
         emulated = emulation(runner, who, others, store.root, emit)
@@ -112,7 +115,11 @@ def _inside(
         draft = snapshotter.prepare(parent)
         try:
             with image_volumes(request.config.volumes, request.extras, snapshotter, parent, store) as volumes:
-                status = _execute(request, runner, snapshotter, draft, (*volumes, *request.extras))
+                extras = (*volumes, *request.extras)
+                if who.kind == "chroot":
+                    extras = own_copies(extras, draft.folder / "copies")
+                status = _execute(request, runner, snapshotter, draft, extras)
+                shutil.rmtree(draft.folder / "copies", ignore_errors=True)
             if not request.keep:
                 return status, "", ""
             info = LayerInfo(snapshot=draft.id, parent=parent.id if parent else "", created=_now())
@@ -154,6 +161,7 @@ def _execute(
     streams = {1: request.stdout, 2: request.stderr}
     done = runner.run(command, output=lambda stream, data: _write(streams[stream], data), stdin=request.stdin)
     clean_stubs(draft.tree, done.stubs)
+    put_back(draft, done.put_back)
     note_command(draft.folder, draft.tree, draft.folder / "command.owners")
     return done.status
 

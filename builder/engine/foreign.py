@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from builder.errors import HostError
 from builder.events import Emit, Note
 from builder.sandbox.elf import this_machine
-from builder.sandbox.gate import Identity, bare, identity
+from builder.sandbox.gate import Identity, bare, chrooted, identity
 from builder.sandbox.refusals import NO_USER_NAMESPACE
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def as_somebody(
     A user namespace has a table of emulators of its own. Root can do without one, and then has the host's emulators, if
     there are any: that is tried where none is granted. Where sub-ids turn out not to be granted one id has to do.
 
-    bare_too   without any namespace at last: *function* can do without, unless a command is to be run
+    Root without any namespace runs commands in a jail (``sandbox.jail``).
+
+    bare_too   without even that at last: *function* can do without, unless a command is to be run
     """
     refusal = None
     for who in dict.fromkeys((identity(userns, fresh=bool(others)), identity(userns))):
@@ -51,6 +53,9 @@ def as_somebody(
         raise refusal
     if refusal.code == "newuidmap-failed":
         return function(identity("single"))
+    jailed = chrooted()
+    if jailed is not None:
+        return function(jailed)
     if not bare_too:
         raise refusal
     try:

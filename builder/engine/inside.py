@@ -61,7 +61,7 @@ def _perform(
     others: frozenset[Platform],
 ) -> list[Solution]:
     # Temporary files of this process, unless they lie with the caller's, end with it.
-    with Runner() as runner, closing(world.store.scratch):
+    with Runner(jailed=who.kind == "chroot") as runner, closing(world.store.scratch):
         world.bases.use(world.emit)
         snapshotter = choose(world.store.root, who.key, request.isolation)
         snapshotter.sweep()
@@ -73,6 +73,7 @@ def _perform(
             runner=runner,
             key=who.key,
             mounts=mounts,
+            jailed=who.kind == "chroot",
             emulation=emulation(runner, who, others, world.store.root, world.emit),
         )
         solutions = []

@@ -50,6 +50,7 @@ def mounted(
         walk,
         lambda mount, folder: _seed(mount, folder, workshop, walk),
         stack,
+        alone=workshop.inside.jailed,
     )
     for mount in step.mounts:
         match mount:
@@ -57,7 +58,15 @@ def mounted(
                 extras.append(_bind(mount, workshop, walk, stack))
             case CacheMount():
                 place = caches[cache_name(mount, walk)]
-                extras.append(Extra(target=mount.target, kind="bind", source=place, read_only=mount.read_only))
+                extras.append(
+                    Extra(
+                        target=mount.target,
+                        kind="bind",
+                        source=place,
+                        read_only=mount.read_only,
+                        movable=not mount.read_only,
+                    )
+                )
             case TmpfsMount():
                 tmpfs = Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777, keeps_mode=True)
                 extras.append(tmpfs)
@@ -77,7 +86,7 @@ def mounted(
                 assert mount.target is not None
                 place = workshop.world.store.tmp() / "agent"
                 stack.enter_context(relayed(socket, place, mode=mount.mode, uid=mount.uid, gid=mount.gid))
-                extras.append(Extra(target=mount.target, kind="bind", source=place))
+                extras.append(Extra(target=mount.target, kind="bind", source=place, movable=True))
             case _:
                 assert_never(mount)
     return tuple(extras), tuple(env)
@@ -85,7 +94,7 @@ def mounted(
 
 def _bind(mount: BindMount, workshop: Workshop, walk: Walk, stack: ExitStack) -> Extra:
     source = _source(mount, workshop, walk, stack, writable=mount.writable)
-    return Extra(target=mount.target, kind="bind", source=source, read_only=not mount.writable)
+    return Extra(target=mount.target, kind="bind", source=source, read_only=not mount.writable, movable=mount.writable)
 
 
 def _source(mount: BindMount | CacheMount, workshop: Workshop, walk: Walk, stack: ExitStack, *, writable: bool) -> Path:
@@ -144,7 +153,14 @@ def _secret(mount: SecretMount, settings: Settings) -> bytes | None:
 
 def _secret_file(mount: SecretMount, target: str, value: bytes) -> Extra:
     return Extra(
-        target=target, kind="file", content=value, mode=mount.mode, uid=mount.uid, gid=mount.gid, read_only=True
+        target=target,
+        kind="file",
+        content=value,
+        mode=mount.mode,
+        uid=mount.uid,
+        gid=mount.gid,
+        read_only=True,
+        secret=True,
     )
 
 

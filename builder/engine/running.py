@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.engine.copies import own_copies
 from builder.engine.mounting import mounted
 from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError
 from builder.events import StepOutput
@@ -15,6 +17,7 @@ from builder.layer.noted import note_command
 from builder.plan.steps import RunStep
 from builder.sandbox.command import SANDBOX_HOSTNAME, Command, ExitStatus, Extra
 from builder.sandbox.stubs import clean_stubs
+from builder.snapshot.clone import put_back
 
 if TYPE_CHECKING:
     from builder.engine.position import Walk
@@ -36,6 +39,9 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
     root = draft.folder / "root"
     with ExitStack() as stack:
         extras, env = mounted(step, workshop, walk, stack)
+        if inside.jailed:
+            extras = own_copies(extras, draft.folder / "copies")
+            stack.callback(shutil.rmtree, draft.folder / "copies", ignore_errors=True)
         command = Command(
             root=inside.snapshotter.mounts(draft, root),
             root_path=root,
@@ -65,6 +71,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
     if done.status.code:
         raise _failure(step, done.status, _little_room(draft.folder))
     clean_stubs(draft.tree, done.stubs)
+    put_back(draft, done.put_back)
     note_command(draft.folder, draft.tree, draft.folder / "command.owners")
 
 

@@ -41,7 +41,7 @@ def image_volumes(
             place = folder / str(number)
             if root is None or not _copied(snapshotter, root, path, place):
                 place.mkdir(mode=0o755)
-            extras.append(Extra(target=path, kind="bind", source=place))
+            extras.append(Extra(target=path, kind="bind", source=place, movable=True))
         yield tuple(extras)
     finally:
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

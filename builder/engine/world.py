@@ -81,6 +81,7 @@ class Inside:
 
     key      names the identities' map: what was written under another may not be touched
     mounts   the folder of the cache mounts, owned by this map's root
+    jailed   nothing can be mounted for a command (``sandbox.jail``)
     emulation  of other platforms' commands; None where the plans have none
     """
 
@@ -89,3 +90,4 @@ class Inside:
     key: str
     mounts: Path
     emulation: Emulation | None = None
+    jailed: bool = False

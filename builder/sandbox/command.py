@@ -37,6 +37,8 @@ class Extra:
              (folders 0755 root) before the command and removed after it, if still empty
     kind     ``bind`` (of ``source``, a file or a folder), ``tmpfs``, or ``file`` (of ``content``, on a private tmpfs)
     keeps_mode   a tmpfs over a folder that was there has that one's mode, as runc makes it; else ``mode``
+    movable  nobody else looks at ``source`` meanwhile: where nothing can be mounted it may be moved there and back
+    secret   its content may in no way stay in the root
     """
 
     target: str
@@ -49,6 +51,8 @@ class Extra:
     gid: int = 0
     size: int = 0
     keeps_mode: bool = False
+    movable: bool = False
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class Emulation:
         self, runner: Runner, who: Identity, wanted: Collection[Platform], folder: Path, note: Callable[[str], None]
     ) -> None:
         self._runner = runner
-        self._may_register = who.kind != "root"
+        self._may_register = who.kind not in ("root", "chroot")
         self._wanted = {platform.architecture for platform in wanted}
         self._folder = folder
         self._note = note

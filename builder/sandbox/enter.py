@@ -39,7 +39,7 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
             step that this machine refused
     """
     # What is mounted here must not reach the builder's own namespace. mount_namespaces(7), "Shared subtrees"
-    with _step("making mounts private"):
+    with step("making mounts private"):
         syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
     # Some containers' profiles refuse the name: a build does not depend on it.
     try:
@@ -47,26 +47,26 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
     except PermissionError:
         pass
     if command.network == "none":
-        with _step("bringing up the loopback interface"):
+        with step("bringing up the loopback interface"):
             _loopback_up()
 
     root = _mount_root(command)
     points = Points(root)
     scratch = _mount_surroundings(points, command)
-    with _step("switching to the new root"):
+    with step("switching to the new root"):
         surroundings.switch_root(root)
     if command.security != "insecure":
-        with _step("masking parts of /proc and /sys"):
+        with step("masking parts of /proc and /sys"):
             surroundings.mask(scratch)
     os.close(root)
     os.close(scratch)
 
-    user = _user(command)
-    with _step(f"entering the working directory {command.cwd}"):
-        _enter_folder(command.cwd, user)
+    user = user_of(command)
+    with step(f"entering the working directory {command.cwd}"):
+        enter_folder(command.cwd, user)
     if command.read_only:
         # Only now, for mount points and the working directory may have had to be made.
-        with _step("making the root read-only"):
+        with step("making the root read-only"):
             syscalls.mount_setattr(constants.AT_FDCWD, "/", constants.MOUNT_ATTR_RDONLY)
     report(tuple(points.stubs))
 
@@ -76,10 +76,10 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
     # A session of its own: the builder's terminal is not the command's.
     os.setsid()
     if command.terminal:
-        with _step("taking the terminal"):
-            _take_terminal()
+        with step("taking the terminal"):
+            take_terminal()
     env = launch.environment(command, user.home)
-    with _step("dropping rights"):
+    with step("dropping rights"):
         top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         launch.drop_rights(command, user, lambda: supervised(top))
     launch.reset_signals()
@@ -87,7 +87,7 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
 
 
 @contextmanager
-def _step(doing: str) -> Iterator[None]:
+def step(doing: str) -> Iterator[None]:
     """Whatever the kernel refuses meanwhile is told with what was being done."""
     try:
         yield
@@ -98,35 +98,35 @@ def _step(doing: str) -> Iterator[None]:
 
 def _mount_root(command: Command) -> int:
     """A descriptor of the root, mounted as the snapshotter says."""
-    with _step(f"making {command.root_path}"):
+    with step(f"making {command.root_path}"):
         command.root_path.mkdir(mode=0o755, parents=True, exist_ok=True)
     mounts = command.root or (Mount(kind="rbind", source=command.root_path, target=command.root_path),)
     # A real root makes real devices, and no device cgroup stands before them as in a container: nodev does, here and on
     # all that is mounted in the root. What the command may open is bound into /dev.
     nodev = command.security != "insecure"
     for mount in (replace(mount, nodev=mount.nodev or nodev) for mount in mounts):
-        with _step(f"mounting {describe(mount)}"):
+        with step(f"mounting {describe(mount)}"):
             perform(mount)
     return os.open(command.root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _mount_surroundings(points: Points, command: Command) -> int:
     """All that lies over the root; returns the private tmpfs's descriptor."""
-    with _step("making a private tmpfs"):
+    with step("making a private tmpfs"):
         scratch = surroundings.mount_scratch(points)
-    with _step("mounting /dev"):
+    with step("mounting /dev"):
         surroundings.mount_dev(points, scratch, command)
-    with _step("mounting /proc"):
+    with step("mounting /proc"):
         surroundings.mount_proc(points)
-    with _step("mounting /sys"):
+    with step("mounting /sys"):
         surroundings.mount_sys(points, read_only=command.security != "insecure")
     for name, value in command.sysctls:
-        with _step(f"setting {name}"):
+        with step(f"setting {name}"):
             surroundings.set_sysctl(name, value, command)
-    with _step("mounting /etc/hosts and /etc/resolv.conf"):
+    with step("mounting /etc/hosts and /etc/resolv.conf"):
         surroundings.mount_names(points, scratch, command)
     for extra in command.extras:
-        with _step(f"mounting {extra.kind} on {extra.target}"):
+        with step(f"mounting {extra.kind} on {extra.target}"):
             surroundings.mount_extra(points, scratch, extra, nodev=command.security != "insecure")
     return scratch
 
@@ -138,7 +138,8 @@ def _loopback_up() -> None:
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH22x", b"lo", up_and_running))
 
 
-def _user(command: Command) -> User:
+def user_of(command: Command) -> User:
+    """Whom the command runs as, told by the present root."""
     passwd = _text("/etc/passwd")
     return resolve(command.user, passwd, _text("/etc/group"))
 
@@ -159,7 +160,7 @@ def _text(path: str) -> str | None:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _enter_folder(cwd: str, user: User) -> None:
+def enter_folder(cwd: str, user: User) -> None:
     """chdir; what is missing is made, and is the user's. source: BuildKit executor/runcexecutor, MkdirAllAndChown."""
     path = "/"
     for word in cwd.split("/"):
@@ -170,6 +171,6 @@ def _enter_folder(cwd: str, user: User) -> None:
     os.chdir(cwd or "/")
 
 
-def _take_terminal() -> None:
+def take_terminal() -> None:
     """Make stdin the controlling terminal. source: ioctl_tty(2), TIOCSCTTY."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -5,7 +5,8 @@ Behind it code is written plainly: it mounts, makes files of any owner, and star
     caller ── clone(2), all namespaces in one call ──> init ── fork ──> worker: runs the function
 
 Init is the first process of the new pid namespace: it reaps what is orphaned and passes SIGTERM on, and with it the
-kernel ends everything inside. It dies with its parent, so nothing outlives the caller, however that ends.
+kernel ends everything inside. It dies with its parent, so nothing outlives the caller, however that ends. Where there
+are no namespaces init ends what is inside itself, process by process (``jail``).
 
 source   user_namespaces(7); pid_namespaces(7), "The namespace init process"; bubblewrap, whose order this follows
 """
@@ -22,10 +23,12 @@ from builder.sandbox import refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver
 from builder.sandbox.identity import Identity, bare, find_program, identity
 from builder.sandbox.init import Send, begin, flush, inside
+from builder.sandbox.identity import Identity, bare, chrooted, find_program, identity
+from builder.sandbox.init import WITHOUT_NAMESPACES, Send, begin, inside
 from builder.sandbox.signals import signals_held, sigterm_as_exception
 from native import constants, syscalls
 
-__all__ = ["Identity", "bare", "call", "identity", "inside"]
+__all__ = ["Identity", "bare", "call", "chrooted", "identity", "inside"]
 
 T = TypeVar("T")
 
@@ -143,8 +146,8 @@ def _gone(code: int) -> BuilderError:
 
 
 def _start(function: Callable[[Send], T], who: Identity) -> _Process:
-    flags = 0 if who.kind == "bare" else constants.CLONE_NEWNS | constants.CLONE_NEWPID
-    if who.kind not in ("root", "bare"):
+    flags = 0 if who.kind in WITHOUT_NAMESPACES else constants.CLONE_NEWNS | constants.CLONE_NEWPID
+    if who.kind not in ("root", *WITHOUT_NAMESPACES):
         flags |= constants.CLONE_NEWUSER
     go_read, go_write = os.pipe()
     messages_read, messages_write = os.pipe()

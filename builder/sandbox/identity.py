@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from builder.errors import HostError, UsageError
 from native.constants import CAPABILITIES
@@ -32,8 +33,9 @@ class Identity:
     kind   ``root``: root of the present user namespace, no new one; ``own``: a new user namespace with all ids of the
            present one (for a container's root without CAP_SYS_ADMIN, and where a fresh one is wanted); ``subid``: a
            new one with a sub-id range; ``single``: a new one with our own id alone, as root's, where all others are
-           emulated (``supervision``); ``bare``: nobody else, no namespace at all: no command can be run, yet what only
-           copies can be built, with owners recorded
+           emulated (``supervision``); ``chroot``: no namespace at all, yet root, of a container's default profile:
+           commands run in a copied tree (``jail``); ``bare``: nobody else, no namespace at all: no command can be run,
+           yet what only copies can be built, with owners recorded
     key    names the map: what one identity wrote, another must not touch. A file name's characters only
     """
 
@@ -44,9 +46,9 @@ class Identity:
 
 
 def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
-    """The best identity that this process can take, told from files and its own state alone; nothing is forked.
+    """The best identity that this process can take, told from files and its own state alone.
 
-    userns  ``auto``, ``none`` (no user namespace), ``subid``, ``single``
+    userns  ``auto``, ``none`` (no user namespace; a child tries then what root may do here), ``subid``, ``single``
     fresh   with ``auto``: a new user namespace even for root, who then has what belongs to one: a binfmt_misc
     raises  HostError naming what is missing and the smallest mend; UsageError for another word
     """
@@ -67,8 +69,10 @@ def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
                 kind="own", key=name + _nested(), uids=_own("/proc/self/uid_map"), gids=_own("/proc/self/gid_map")
             )
     if userns == "none":
+        if (who := chrooted()) is not None:
+            return who
         raise HostError(
-            "only root with CAP_SYS_ADMIN can do without a user namespace",
+            "only root with CAP_SYS_ADMIN or CAP_SYS_CHROOT can do without a user namespace",
             code="not-privileged",
             hint="leave --userns at auto",
         )
@@ -82,6 +86,31 @@ def identity(userns: str = "auto", *, fresh: bool = False) -> Identity:
 def bare() -> Identity:
     """Who we are anyway."""
     return Identity(kind="bare", key=f"bare-u{os.geteuid()}-g{os.getegid()}{_nested()}")
+
+
+def chrooted() -> Identity | None:
+    """Root without namespaces, if a child of ours that tries may do what a command's process has to; else None."""
+    if os.geteuid() != 0:
+        return None
+    child = os.fork()
+    if child == 0:
+        _try_chroot()
+    _, status = os.waitpid(child, 0)
+    return Identity(kind="chroot", key="chroot" + _nested()) if status == 0 else None
+
+
+def _try_chroot() -> NoReturn:
+    try:
+        os.chroot("/")
+        # On a file of no file system: what is asked is whether the capability and the ids are there.
+        file = os.memfd_create("probe")
+        os.fchown(file, 1, 1)
+        os.setgroups([1])
+        os.setresgid(1, 1, 1)
+        os.setresuid(1, 1, 1)
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 def _single() -> Identity:

@@ -14,13 +14,19 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from builder.errors import BuilderError, HostError
-from builder.sandbox import refusals
+from builder.sandbox import orphans, refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.identity import Identity
 from builder.sandbox.signals import HELD
 from native import constants, syscalls
 
 Send = Callable[[object], None]
+
+WITHOUT_NAMESPACES = ("bare", "chroot")
+"""Kinds of identities."""
+
+GRACE = 3.0
+"""Seconds that those have who look after a command, once nobody awaits it any more, to end it and to tidy up."""
 
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 _behind = False
@@ -54,9 +60,13 @@ def begin(
         os.close(go_read)
         _become_root(who)
         # After the change of ids, which clears it. prctl(2), PR_SET_PDEATHSIG
-        syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
+        jailed = who.kind == "chroot"
+        # Without a pid namespace nobody ends what is inside with us: init lives on until it has done so itself.
+        syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGTERM if jailed else signal.SIGKILL)
         _exit_if_alone(messages_write)
-        if who.kind != "bare":
+        if jailed:
+            orphans.adopt()
+        if who.kind not in WITHOUT_NAMESPACES:
             _separate_mounts()
         # SIGTERM is held since before the clone: one that comes now reaches the worker once there is one.
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
@@ -64,7 +74,7 @@ def begin(
         if worker == 0:
             _work(function, sender)
         os.close(messages_write)
-        _reap(worker)
+        _reap(worker, os.getppid() if jailed else 0)
     except BuilderError as error:
         sender.send(ERROR, error)
     except OSError as error:
@@ -82,7 +92,7 @@ def _separate_mounts() -> None:
 
 
 def _become_root(who: Identity) -> None:
-    if who.kind not in ("root", "bare"):
+    if who.kind not in ("root", *WITHOUT_NAMESPACES):
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         if who.kind != "single":  # there it is denied, for ever
@@ -98,13 +108,17 @@ def _exit_if_alone(messages: int) -> None:
         os._exit(1)
 
 
-def _reap(worker: int) -> NoReturn:
+def _reap(worker: int, caller: int) -> NoReturn:
     """Reap all, pass SIGTERM on, end with the worker.
+
+    caller  0; or our parent's id, where all that is inside is to be ended by us, at the latest with the caller
 
     Signals are waited for, not handled: one that comes between Python's last look and a blocking call is seen too late.
     """
     while True:
         if signal.sigwait(_AWAITED) == signal.SIGTERM:
+            if caller and os.getppid() != caller:
+                os.kill(worker, signal.SIGKILL)
             os.kill(worker, signal.SIGTERM)
             continue
         while True:
@@ -113,6 +127,8 @@ def _reap(worker: int) -> NoReturn:
                 break
             if pid == worker:
                 code = os.waitstatus_to_exitcode(status)
+                if caller:
+                    orphans.end(GRACE)
                 os._exit(code if code >= 0 else 128 - code)
 
 

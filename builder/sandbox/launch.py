@@ -89,17 +89,18 @@ def give_streams(user: User) -> None:
                 continue  # a pipe of somebody beyond this namespace's ids: it works, only not by its name
 
 
-def drop_rights(command: Command, user: User, supervised: Callable[[], None]) -> None:
+def drop_rights(command: Command, user: User, supervised: Callable[[], None], have: int | None = None) -> None:
     """Become *user*, with no more than the command's capabilities, and the filter that goes with them.
 
     The order is forced: dropping from the bounding set needs CAP_SETPCAP and the filter CAP_SYS_ADMIN (no_new_privs
     would do too, but su and sudo do not work with it); both go with the change of ids. Inheritable and ambient sets are
     empty, so that a program run by another user than root holds nothing.
 
+    have        the capabilities that this process holds, where there is no /proc to tell them
     supervised  is called when all that comes is the command's: where ids are emulated the change of ids is, too
     source   capabilities(7), "Transformation of capabilities during execve()"; seccomp(2)
     """
-    have = _permitted()
+    have = permitted() if have is None else have
     if command.security == "insecure":
         _keep_all(user, have, supervised)
         return
@@ -115,7 +116,7 @@ def drop_rights(command: Command, user: User, supervised: Callable[[], None]) ->
     syscalls.capset(effective=held, permitted=held, inheritable=0)
 
 
-def _permitted() -> int:
+def permitted() -> int:
     """The capabilities that this process holds. source: proc_pid_status(5)."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm"))

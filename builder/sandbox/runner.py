@@ -18,7 +18,7 @@ from builder.sandbox import memory
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Receiver
 from builder.sandbox.command import Command, ExitStatus
 from builder.sandbox.signals import HELD, signals_held
-from builder.sandbox.stubs import Stub
+from builder.sandbox.stubs import PutBack, Stub
 from native import constants, syscalls
 
 __all__ = ["Done", "Runner"]
@@ -28,25 +28,31 @@ Output = Callable[[int, bytes], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """How a command ended, and the mount points that were made for it, for ``clean_stubs``."""
+    """How a command ended, and the mount points that were made for it, for ``clean_stubs``.
+
+    put_back   where nothing can be mounted: paths below the root that were moved away meanwhile, and are there again
+    """
 
     status: ExitStatus
     stubs: tuple[Stub, ...]
+    put_back: tuple[bytes, ...] = ()
 
 
 class Runner:
     """Runs commands in namespaces of their own. A context manager; to be made while the process has one thread.
 
     Leaving the context kills what still runs.
+
+    jailed   no namespace is to be had: commands run in a copied tree (``jail``)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, jailed: bool = False) -> None:
         self._lock = threading.Lock()
         self._running: set[int] = set()
         self._cancelled = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests = ours
-        self._server = _fork_server(ours, theirs)
+        self._server = _fork_server(ours, theirs, jailed)
 
     def __enter__(self) -> Runner:
         return self
@@ -93,7 +99,7 @@ class Runner:
                 except BaseException:
                     conversation.end()
                     raise
-        return Done(status=_exit_status(status, kills), stubs=conversation.stubs)
+        return Done(status=_exit_status(status, kills), stubs=conversation.stubs, put_back=conversation.put_back)
 
     @contextmanager
     def _wake(self, own: _Descriptors) -> Iterator[int]:
@@ -159,6 +165,7 @@ class _Conversation:
 
     def __init__(self, output: Output, streams: dict[int, int], report: socket.socket, wake: int) -> None:
         self.stubs: tuple[Stub, ...] = ()
+        self.put_back: tuple[bytes, ...] = ()
         self._output = output
         self._streams = streams
         self._report = report
@@ -208,7 +215,10 @@ class _Conversation:
             raise InternalError("the command server ended", code="server-gone")
         kind, value = frame
         if kind == MESSAGE:
-            self.stubs = cast(tuple[Stub, ...], value)
+            if isinstance(value, PutBack):
+                self.put_back = value.paths
+            else:
+                self.stubs = cast(tuple[Stub, ...], value)
             return None
         if kind == ERROR:
             raise cast(BuilderError, value)
@@ -226,7 +236,7 @@ class _Conversation:
                 continue
 
 
-def _fork_server(ours: socket.socket, theirs: socket.socket) -> int:
+def _fork_server(ours: socket.socket, theirs: socket.socket, jailed: bool) -> int:
     # Imported before the fork, not at our own import: a build that runs nothing does not pay for it.
     import builder.sandbox.server  # noqa: F401 - for the child
 
@@ -235,12 +245,12 @@ def _fork_server(ours: socket.socket, theirs: socket.socket) -> int:
     with signals_held():
         pid = os.fork()
         if pid == 0:
-            _become_server(ours, theirs)
+            _become_server(ours, theirs, jailed)
     theirs.close()
     return pid
 
 
-def _become_server(ours: socket.socket, theirs: socket.socket) -> NoReturn:
+def _become_server(ours: socket.socket, theirs: socket.socket, jailed: bool) -> NoReturn:
     from builder.sandbox.server import serve
 
     try:
@@ -249,7 +259,7 @@ def _become_server(ours: socket.socket, theirs: socket.socket) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
         ours.close()
-        serve(theirs)
+        serve(theirs, jailed=jailed)
     finally:
         os._exit(1)
 

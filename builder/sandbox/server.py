@@ -6,6 +6,9 @@ descriptors: the pickled command (a memfd), stdin, stdout, stderr, and the repor
 (``channel``): the stubs; an error, if the command did not start; and at the end the wait status, all but the last from
 the child. It closes when the child is gone. When the other end shuts its writing down, or closes, the command is
 killed. When the requests' socket closes, all are, and the server ends.
+
+Where commands are jailed (no namespaces: see ``jail``), the child is the command's keeper, which tells the wait status
+itself, when it has ended all that the command left and the tree is as it is to be; so it is asked to end, not killed.
 """
 
 from __future__ import annotations
@@ -22,17 +25,26 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from builder.errors import BuilderError, HostError
+from builder.sandbox import orphans
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 
 # All that a child needs is imported before it switches its root, where no module is found any more.
 from builder.sandbox.enter import enter
+from builder.sandbox.jail import keep
 from builder.sandbox.supervision import Supervision, hand_over, supervision
 from native import constants, syscalls
 
 NEW_NETWORK = 1
 _DESCRIPTORS = 5
 _NAMESPACES = constants.CLONE_NEWNS | constants.CLONE_NEWPID | constants.CLONE_NEWIPC | constants.CLONE_NEWUTS
+
+
+_KEEPER_GONE = HostError(
+    "the process that looked after the command was killed from outside",
+    code="killed",
+    hint="most often memory ran out: give the build more",
+)
 
 
 @dataclass(slots=True)
@@ -48,7 +60,7 @@ class _Child:
     supervisor: int = 0
 
 
-def serve(requests: socket.socket) -> NoReturn:
+def serve(requests: socket.socket, *, jailed: bool = False) -> NoReturn:
     """Serve until the other end closes. Does not return; runs in a process of its own."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -57,13 +69,16 @@ def serve(requests: socket.socket) -> NoReturn:
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
-    wanted = supervision()
+    wanted = None if jailed else supervision()
+    ending = signal.SIGTERM if jailed else signal.SIGKILL
+    if jailed:
+        orphans.adopt()
     while True:
         for fd, _ in poll.poll():
             if fd == requests.fileno():
-                child = _accept(requests, wanted)
+                child = _accept(requests, wanted, jailed)
                 if child is None:
-                    _end(children)
+                    _end(children, ending)
                 elif child.pid:
                     children[child.pid] = child
                     # Nothing is ever read from it: it becomes readable when the other end is shut down.
@@ -72,7 +87,7 @@ def serve(requests: socket.socket) -> NoReturn:
                         poll.register(child.handover, select.POLLIN)
             elif fd == wake_read:
                 os.read(wake_read, 4096)
-                for child in _reap(children):
+                for child in _reap(children, jailed):
                     with suppress(KeyError):  # killed, so that nothing more is awaited from there
                         poll.unregister(child.report)
                     for other in _descriptors(child):
@@ -83,11 +98,11 @@ def serve(requests: socket.socket) -> NoReturn:
                 poll.unregister(fd)
                 if (listener := _supervise(asked, fd, wanted)) >= 0:
                     poll.register(listener, select.POLLIN)
-            elif _kill(children, fd):
+            elif _kill(children, fd, ending):
                 poll.unregister(fd)
 
 
-def _accept(requests: socket.socket, wanted: Supervision | None) -> _Child | None:
+def _accept(requests: socket.socket, wanted: Supervision | None, jailed: bool) -> _Child | None:
     """A command's child, None if nobody asks any more; its pid is 0 if it could not be cloned."""
     flags, descriptors = _receive(requests)
     if not descriptors:
@@ -95,9 +110,10 @@ def _accept(requests: socket.socket, wanted: Supervision | None) -> _Child | Non
     command, *streams, report = descriptors
     ours, theirs = socket.socketpair() if wanted is not None else (None, None)
     try:
-        pid = syscalls.clone(_NAMESPACES | (constants.CLONE_NEWNET if flags & NEW_NETWORK else 0))
+        new = 0 if jailed else _NAMESPACES | (constants.CLONE_NEWNET if flags & NEW_NETWORK else 0)
+        pid = syscalls.clone(new)
         if pid == 0:
-            _child(command, streams, report, wanted, theirs)
+            _child(command, streams, report, wanted, theirs, jailed)
         return _Child(pid=pid, report=report, command=os.dup(command), handover=ours)
     except OSError as error:
         _tell(report, HostError(f"no namespaces for a command: {error.strerror}", code="namespaces-refused"))
@@ -158,9 +174,14 @@ def _receive(requests: socket.socket) -> tuple[int, list[int]]:
 
 
 def _child(
-    command: int, streams: list[int], report: int, wanted: Supervision | None, handover: socket.socket | None
+    command: int,
+    streams: list[int],
+    report: int,
+    wanted: Supervision | None,
+    handover: socket.socket | None,
+    jailed: bool,
 ) -> NoReturn:
-    """The process between clone and exec; whatever fails in it is told, none of it is lost."""
+    """The process between clone and exec, or the keeper; whatever fails in it is told, none of it is lost."""
     sender = Sender(report)
     try:
         signal.set_wakeup_fd(-1)
@@ -177,6 +198,8 @@ def _child(
             if wanted is not None and handover is not None and (wanted.single or value.security != "insecure"):
                 hand_over(wanted, handover, root)
 
+        if jailed:
+            keep(value, sender)
         enter(value, lambda stubs: sender.send(MESSAGE, stubs), supervised)
     except BuilderError as error:
         sender.send(ERROR, error)
@@ -194,7 +217,7 @@ def _close_others(*kept: int) -> None:
                 os.close(int(name))
 
 
-def _reap(children: dict[int, _Child]) -> list[_Child]:
+def _reap(children: dict[int, _Child], jailed: bool) -> list[_Child]:
     """Children that ended, their status told."""
     ended = []
     while children:
@@ -210,23 +233,37 @@ def _reap(children: dict[int, _Child]) -> list[_Child]:
             with suppress(ChildProcessError):
                 os.waitpid(child.supervisor, 0)
         with suppress(OSError):  # whoever asked is gone
-            Sender(child.report).send(RESULT, status)
+            if not jailed:
+                Sender(child.report).send(RESULT, status)
+            elif status:
+                _end_orphans(children)
+                Sender(child.report).send(ERROR, _KEEPER_GONE)
         ended.append(child)
     return ended
 
 
-def _kill(children: dict[int, _Child], report: int) -> bool:
+def _end_orphans(children: dict[int, _Child]) -> None:
+    """Kill what a keeper left that was itself killed. Ours are other keepers, and those whose parents are gone."""
+    ours = [pid for pid in orphans.descendants(os.getpid()) if orphans.parent_of(str(pid)) == os.getpid()]
+    for pid in ours:
+        if pid not in children:
+            for below in (*orphans.descendants(pid), pid):
+                with suppress(ProcessLookupError):
+                    os.kill(below, signal.SIGKILL)
+
+
+def _kill(children: dict[int, _Child], report: int, ending: signal.Signals) -> bool:
     for child in children.values():
         if child.report == report:
             # It is its pid namespace's init: all in there ends with it.
-            os.kill(child.pid, signal.SIGKILL)
+            os.kill(child.pid, ending)
             return True
     return False
 
 
-def _end(children: dict[int, _Child]) -> NoReturn:
+def _end(children: dict[int, _Child], ending: signal.Signals) -> NoReturn:
     for child in children.values():
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(child.pid, ending)
     for child in children.values():
         os.waitpid(child.pid, 0)
     os._exit(0)

@@ -36,6 +36,13 @@ class Stub:
     after: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """What was moved out of the way of something, and has come back untouched: paths below the root, links resolved."""
+
+    paths: tuple[bytes, ...]
+
+
 class Points:
     """Mount points under one root. ``stubs`` are those made so far, on the root's own mount; ``made`` counts all."""
 

@@ -35,7 +35,7 @@ _MASKED = (
     "/sys/devices/virtual/powercap",
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_DEVICES = (
+DEVICES = (
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -45,7 +45,7 @@ _DEVICES = (
 )
 # What security=insecure adds, where the host has it. source: BuildKit util/entitlements/security
 _MORE_DEVICES = ("kmsg", "cuse", "fuse", "kvm", "net/tun", "loop-control", *(f"loop{number}" for number in range(8)))
-_LINKS = (
+LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -112,12 +112,12 @@ def mount_dev(points: Points, scratch: int, command: Command) -> None:
         os.close(below)
     dev = points.find("/dev", folder=True)
     try:
-        for name, major, minor in _DEVICES:
+        for name, major, minor in DEVICES:
             _bind_device(dev, name, _device(scratch, name, major, minor))
         if command.security == "insecure":
             for name in _MORE_DEVICES:
                 _bind_device(dev, name)
-        for name, to in _LINKS:
+        for name, to in LINKS:
             os.symlink(to, name, dir_fd=dev)
         if os.path.exists("/proc/kcore"):
             os.symlink("/proc/kcore", "core", dir_fd=dev)
@@ -183,7 +183,7 @@ def set_sysctl(name: str, value: str, command: Command) -> None:
 
 def mount_names(points: Points, scratch: int, command: Command) -> None:
     """/etc/resolv.conf as the host has it, whose network is the command's, and /etc/hosts as BuildKit writes it."""
-    for path, content in (("/etc/resolv.conf", _resolv_conf()), ("/etc/hosts", hosts_file(command))):
+    for path, content in (("/etc/resolv.conf", resolv_conf()), ("/etc/hosts", hosts_file(command))):
         mount_extra(points, scratch, Extra(target=path, kind="file", content=content, mode=0o644, read_only=True))
 
 
@@ -196,7 +196,8 @@ def hosts_file(command: Command) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _resolv_conf() -> bytes:
+def resolv_conf() -> bytes:
+    """The host's, whose network is the command's."""
     try:
         with open("/etc/resolv.conf", "rb") as file:
             return file.read(1 << 20)

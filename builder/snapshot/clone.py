@@ -14,7 +14,7 @@ from __future__ import annotations
 import marshal
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -186,6 +186,22 @@ def _known(index: Path) -> dict[bytes, scan.Known]:
     except (OSError, ValueError, EOFError, TypeError) as e:
         name = index.parent.name
         raise StoreError(f"the index of the snapshot {name} cannot be read: {e}", code="damaged-snapshot") from e
+
+
+def put_back(draft: Draft, paths: Iterable[bytes]) -> None:
+    """Remember *paths* of a copied tree as they are now: they were moved away and back, and nobody touched them.
+
+    A rename changes the ctime, by which else they would be taken for changed.
+    """
+    paths = list(paths)
+    if not paths:
+        return
+    place = draft.folder / _INDEX
+    known = _known(place)
+    for path in paths:
+        if path in known:  # else it was made for a command, and is gone
+            known[path] = scan.state(os.lstat(os.fsencode(draft.tree) + b"/" + path)), known[path][1]
+    place.write_bytes(marshal.dumps(known, _MARSHAL))
 
 
 def _new_root(tree: Path) -> None:
