@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from builder.errors import BuilderError, HostError
-from builder.sandbox import equipment, launch, orphans
+from builder.sandbox import equipment, launch, orphans, procfs
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 from builder.sandbox.enter import enter_folder, step, take_terminal, user_of
@@ -41,10 +42,15 @@ def keep(command: Command, sender: Sender) -> NoReturn:
     _refuse(command)
     status = -1
     with _equipped(command, sender) as tree:
+        ours, theirs = socket.socketpair()
         with step("forking the command"):
+            procfs.fork(ours, tree)
             child = os.fork()
         if child == 0:
-            _become(command, tree, sender)
+            ours.close()
+            _become(command, tree, sender, theirs)
+        ours.close()
+        theirs.close()
         status = _await(child)
         orphans.end()
     sender.send(RESULT, status)
@@ -99,10 +105,10 @@ def _await(child: int) -> int:
                 break
 
 
-def _become(command: Command, tree: Path, sender: Sender) -> NoReturn:
+def _become(command: Command, tree: Path, sender: Sender, handover: socket.socket) -> NoReturn:
     """The child's life, from fork to exec."""
     try:
-        _enter(command, tree)
+        _enter(command, tree, handover)
     except BuilderError as error:
         sender.send(ERROR, error)
     except BaseException as error:  # the last line of a process: whatever it is must be told
@@ -111,7 +117,7 @@ def _become(command: Command, tree: Path, sender: Sender) -> NoReturn:
         os._exit(125)
 
 
-def _enter(command: Command, tree: Path) -> NoReturn:
+def _enter(command: Command, tree: Path, handover: socket.socket) -> NoReturn:
     keeper, have = os.getppid(), launch.permitted()
     with step("changing the root"):
         os.chroot(tree)
@@ -130,7 +136,7 @@ def _enter(command: Command, tree: Path) -> NoReturn:
     with step("dropping rights"):
         # Without CAP_SYS_ADMIN no filter is to be had otherwise. seccomp(2), EACCES
         syscalls.prctl(constants.PR_SET_NO_NEW_PRIVS, 1)
-        launch.drop_rights(command, user, lambda: None, have)
+        launch.drop_rights(command, user, lambda: procfs.hand_over(handover), have)
     # After the change of ids, which clears it. prctl(2), PR_SET_PDEATHSIG
     syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != keeper:

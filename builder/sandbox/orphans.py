@@ -52,11 +52,11 @@ def _reaped() -> bool:
             return True
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Ids of all processes below *ancestor*, as far as this /proc shows them."""
+def descendants(ancestor: int, folder: int | None = None) -> list[int]:
+    """Ids of all processes below *ancestor*, as far as /proc shows them. *folder*: as ``parent_of`` has it."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (parent := parent_of(name)):
+    for name in os.listdir("/proc" if folder is None else folder):
+        if name.isdecimal() and (parent := parent_of(name, folder)):
             children.setdefault(parent, []).append(int(name))
     found: list[int] = []
     waiting = [ancestor]

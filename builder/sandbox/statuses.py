@@ -129,3 +129,13 @@ def _statx(status: os.stat_result) -> bytes:
         os.major(status.st_dev),
         os.minor(status.st_dev),
     )
+
+
+def packed(status: os.stat_result) -> bytes:
+    """The struct stat of this machine."""
+    return _x86_64(status) if os.uname().machine == "x86_64" else _aarch64(status)
+
+
+def packed_statx(status: os.stat_result) -> bytes:
+    """The struct statx."""
+    return _statx(status)

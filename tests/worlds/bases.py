@@ -40,12 +40,15 @@ def cache_folder() -> Path:
     return folder
 
 
-def debian_layout() -> Path:
-    """An OCI layout of this machine's Debian (or Ubuntu): what is required and apt, as in the official image."""
+def debian_layout(name: str = "debian", *packages: str) -> Path:
+    """An OCI layout of this machine's Debian (or Ubuntu): what is required and apt, as in the official image.
+
+    name, packages   of another one, which has these packages too
+    """
     sources = apt_sources()
     options = apt_options()
     certificates = _certificates()
-    parts = [RECIPE, *options, *(path.read_text(errors="replace") for path in (*sources, *certificates))]
+    parts = [RECIPE, *packages, *options, *(path.read_text(errors="replace") for path in (*sources, *certificates))]
     environment = _environment(certificates)
 
     def make(layout: Path) -> None:
@@ -54,7 +57,7 @@ def debian_layout() -> Path:
         if hooks:
             hooks = [f'mkdir -p "$1{_LOCAL_CERTIFICATES}"', *hooks, 'chroot "$1" update-ca-certificates']
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", "--format=tar"]
+            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(('ca-certificates', *packages))}", "--format=tar"]
             + [f"--aptopt={option}" for option in options]
             + [f"--customize-hook={hook}" for hook in hooks]
             # An empty suite: the sources name theirs.
@@ -67,7 +70,7 @@ def debian_layout() -> Path:
             write_layout(layout, layer, config={"Cmd": ["bash"], "Env": [PATH, *environment]})
         archive.unlink()
 
-    return kept_layout("debian", [*parts, *environment], make)
+    return kept_layout(name, [*parts, *environment], make)
 
 
 def busybox_layout() -> Path:

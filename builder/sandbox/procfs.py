@@ -1,0 +1,335 @@
+"""/proc and /sys for a command in a jail, where none can be mounted: a process outside answers for them.
+
+The command's filter asks about every call that names a file. Of paths below /proc and /sys (and /dev/fd, /dev/stdout
+and their like, which lead there) the answer is given here: a file is opened outside and its descriptor handed in,
+statuses and links are written into the caller's memory. All others the kernel goes on with. A folder's descriptor is never
+handed in, for ".." would lead out of the root: its names are copied into the root's own /proc, which is opened then.
+
+Whoever asks sees its own processes only. What is asked for is done as the caller's user, so that the kernel decides.
+
+source   seccomp_unotify(2); proc(5)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from builder.sandbox import orphans
+from builder.sandbox.memories import Memories
+from builder.sandbox.procfolders import Folders
+from builder.sandbox.procnames import ABOUT, Name, meaning
+from builder.sandbox.statuses import packed, packed_statx
+from native import constants, notified, notify, syscalls
+from native.notified import Watch
+from native.notify import Listener
+
+_ANSWERED = -1
+_O_CREAT_EXCL = os.O_CREAT | os.O_EXCL
+# What is opened is there already, and is to make nobody wait, nor become our terminal.
+_NOT_TAKEN = os.O_CREAT | os.O_EXCL
+_ADDED = os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+_MOUNTS = {
+    b"mounts": b"overlay / overlay rw 0 0\nproc /proc proc rw 0 0\ntmpfs /dev tmpfs rw 0 0\nsysfs /sys sysfs ro 0 0\n",
+    b"mountinfo": b"1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /proc rw - proc proc rw\n"
+    b"3 1 0:3 / /dev rw - tmpfs tmpfs rw\n4 1 0:4 / /sys ro - sysfs sysfs ro\n",
+    b"mountstats": b"",
+}
+
+# The calls that name a file → where the path is among their arguments.
+_PATH_AT = {
+    **dict.fromkeys(("open", "stat", "lstat", "readlink", "access", "chmod", "chdir", "execve"), 0),
+    **dict.fromkeys(("getxattr", "lgetxattr", "listxattr", "llistxattr"), 0),
+    **dict.fromkeys(("openat", "openat2", "newfstatat", "statx", "readlinkat", "faccessat", "faccessat2"), 1),
+    "fchmodat": 1,
+}
+
+
+def hand_over(channel: socket.socket) -> None:
+    """In the command's process: filter it, and send the listener. Where none can be had /proc stays an empty folder."""
+    try:
+        listener = notify.listen(notified.program([Watch(call) for call in _PATH_AT]))
+    except OSError:
+        # Another listener is there already (EBUSY), or the kernel is older than 5.0.
+        channel.close()
+        return
+    socket.send_fds(channel, [b"l"], [listener])
+    os.close(listener)
+    channel.close()
+
+
+def fork(channel: socket.socket, tree: Path) -> int:
+    """The process id of the one that answers. *channel*: where the listener will come from."""
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        syscalls.prctl(constants.PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _, found, _, _ = socket.recv_fds(channel, 1, 1)
+        if found:
+            _answer(Listener(found[0]), tree, keeper)
+    finally:
+        os._exit(1)
+
+
+def _answer(listener: Listener, tree: Path, keeper: int) -> NoReturn:
+    os.umask(0o022)
+    proc, sys = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/proc", "/sys"))
+    os.chroot(tree)
+    os.chdir("/")
+    answers = Answers(listener, proc, sys, keeper)
+    calls = {
+        key: (getattr(answers, f"on_{name}"), _PATH_AT[name])
+        for key, name in notified.numbers().items()
+        if name in _PATH_AT
+    }
+    while True:
+        call = listener.receive()
+        if call is None:
+            continue
+        identifier, pid, _, number, architecture, _, *arguments = call
+        value: int | None = None
+        handler, at = calls.get((architecture, number & 0xFFFFFFFF), (None, 0))
+        try:
+            if handler is not None:
+                value = answers.answer(handler, identifier, pid, arguments, at)
+        except OSError as error:
+            listener.fail(identifier, error.errno or 1)
+            continue
+        if value is None:
+            listener.go_on(identifier)
+        elif value != _ANSWERED:
+            listener.answer(identifier, value)
+
+
+class Answers:
+    """The calls: one ``on_`` method each, called with what the path means and the call's arguments from it on."""
+
+    def __init__(self, listener: Listener, proc: int, sys: int, keeper: int) -> None:
+        self._listener = listener
+        self._outside = {"proc": proc, "sys": sys}
+        self._proc = proc
+        self._keeper = keeper
+        self._memories = Memories(proc)
+        self._folders = Folders(self._outside, keeper)
+        self._pid = self._identifier = 0
+
+    def answer(
+        self, handler: Callable[..., int | None], identifier: int, pid: int, arguments: list[int], at: int
+    ) -> int | None:
+        """What the call returns; None: the kernel goes on with it. raises OSError, which is the call's."""
+        try:
+            path = self._memories.text(pid, arguments[at])
+        except OSError:
+            try:
+                with self._as(pid):
+                    path = self._memories.text(pid, arguments[at])
+            except OSError:
+                return None  # the kernel says it better
+        if not path.startswith(ABOUT):
+            return None
+        name = meaning(path, self._group(pid), pid)
+        if name is None:
+            return None
+        if name.pid and name.pid != pid and not self._is_ours(name.pid):
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._pid, self._identifier = pid, identifier
+        with self._as(pid):
+            return handler(name, *arguments[at + 1 :])
+
+    # Whose
+
+    def _status(self, pid: int, field: bytes) -> list[bytes]:
+        fd = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+        try:
+            for line in os.read(fd, 1 << 14).split(b"\n"):
+                if line.startswith(field + b":"):
+                    return line.split()[1:]
+        finally:
+            os.close(fd)
+        return [b"0"]
+
+    def _group(self, pid: int) -> int:
+        try:
+            return int(self._status(pid, b"Tgid")[0])
+        except OSError:
+            return pid
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether *pid* is below the keeper, and not ourselves."""
+        if pid == os.getpid():
+            return False
+        while pid > 1:
+            pid = orphans.parent_of(str(pid), self._proc)
+            if pid == self._keeper:
+                return True
+        return False
+
+    @contextmanager
+    def _as(self, pid: int) -> Iterator[None]:
+        """Meanwhile we are the caller's user: only then do we see its files where root has no CAP_SYS_PTRACE."""
+        uid, gid = int(self._status(pid, b"Uid")[1]), int(self._status(pid, b"Gid")[1])
+        if (uid, gid) == (0, 0):
+            yield
+            return
+        os.setegid(gid)
+        os.seteuid(uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    # The calls
+
+    def on_open(self, name: Name, flags: int, *_: int) -> int | None:
+        """open(2)."""
+        return self._open(name, flags)
+
+    def on_openat(self, name: Name, flags: int, *_: int) -> int | None:
+        """openat(2)."""
+        return self._open(name, flags)
+
+    def on_openat2(self, name: Name, how: int, *_: int) -> int | None:
+        """openat2(2); how a path is to be resolved makes no difference here."""
+        return self._open(name, int.from_bytes(self._memories.read(self._pid, how, 8), "little"))
+
+    def on_stat(self, name: Name, buffer: int, *_: int) -> int | None:
+        """stat(2)."""
+        return self._tell(buffer, name, packed)
+
+    def on_lstat(self, name: Name, buffer: int, *_: int) -> int | None:
+        """lstat(2)."""
+        return self._tell(buffer, name, packed, follow=False)
+
+    def on_newfstatat(self, name: Name, buffer: int, flags: int, *_: int) -> int | None:
+        """fstatat(2)."""
+        return self._tell(buffer, name, packed, follow=not flags & constants.AT_SYMLINK_NOFOLLOW)
+
+    def on_statx(self, name: Name, flags: int, _mask: int, buffer: int, *_: int) -> int | None:
+        """statx(2)."""
+        return self._tell(buffer, name, packed_statx, follow=not flags & constants.AT_SYMLINK_NOFOLLOW)
+
+    def on_readlink(self, name: Name, buffer: int, size: int, *_: int) -> int | None:
+        """readlink(2)."""
+        if name.link:
+            return None
+        target = name.path if name.own else os.readlink(name.path, dir_fd=self._folder(name))
+        target = target[: size & 0x7FFFFFFF]
+        self._memories.write(self._pid, buffer, target)
+        return len(target)
+
+    on_readlinkat = on_readlink
+
+    def on_access(self, name: Name, mode: int, *_: int) -> int | None:
+        """access(2)."""
+        status = self._stat(name, follow=True)
+        if mode & os.W_OK and (name.kind == "sys" or name.path.startswith(b"sys/")):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if name.kind == "mounts" or stat.S_ISDIR(status.st_mode):
+            return 0
+        if not os.access(name.path, mode & 7, dir_fd=self._folder(name), effective_ids=True):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return 0
+
+    on_faccessat = on_faccessat2 = on_access
+
+    def on_chmod(self, name: Name, mode: int, *_: int) -> int:
+        """chmod(2) of what is open: so does libc what it has no call for."""
+        os.chmod(name.path, mode & 0o7777, dir_fd=self._folder(name))
+        return 0
+
+    on_fchmodat = on_chmod
+
+    def on_getxattr(self, *_: object) -> NoReturn:
+        """getxattr(2) and its like: these files have none."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    on_lgetxattr = on_listxattr = on_llistxattr = on_getxattr
+
+    def on_chdir(self, name: Name, *_: int) -> None:
+        """chdir(2): the kernel finds the names of the folder, in the root's own /proc."""
+        self._show(name)
+
+    def on_execve(self, name: Name, *_: int) -> None:
+        """execve(2): the kernel finds the link to a program there."""
+        self._show(name)
+
+    # How
+
+    def _folder(self, name: Name) -> int:
+        return self._outside[name.kind]
+
+    def _show(self, name: Name) -> None:
+        if name.pid:
+            self._folders.show(Name("proc", b"%d" % name.pid, name.pid))
+            self._folders.point(name.pid)
+        with suppress(OSError):
+            if name.kind != "mounts" and stat.S_ISDIR(self._stat(name, follow=True).st_mode):
+                self._folders.show(name)
+
+    def _stat(self, name: Name, *, follow: bool) -> os.stat_result:
+        if name.kind == "mounts":
+            return os.stat(b"%d/mounts" % self._group(self._pid), dir_fd=self._proc)
+        status = os.stat(name.path, dir_fd=self._folder(name), follow_symlinks=follow and not name.own)
+        if name.own and not follow:
+            return os.stat(b"self", dir_fd=self._proc, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode) and self._folders.is_one(name, status):
+            return os.stat(self._folders.show(name))
+        return status
+
+    def _tell(
+        self, buffer: int, name: Name, pack: Callable[[os.stat_result], bytes], *, follow: bool = True
+    ) -> int | None:
+        if name.link and not follow:
+            return None
+        self._memories.write(self._pid, buffer, pack(self._stat(name, follow=follow)))
+        return 0
+
+    def _open(self, name: Name, flags: int) -> int | None:
+        if flags & _O_CREAT_EXCL == _O_CREAT_EXCL:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if name.kind == "mounts":
+            return self._give(_made(_MOUNTS[name.path]), flags)
+        if name.link and flags & os.O_NOFOLLOW:
+            return None
+        if flags & os.O_NOFOLLOW and not flags & os.O_PATH and name.own:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        folder = self._folder(name)
+        status = os.stat(name.path, dir_fd=folder)
+        if stat.S_ISDIR(status.st_mode) and self._folders.is_one(name, status):
+            return self._give(os.open(self._folders.show(name), flags & ~_NOT_TAKEN | os.O_CLOEXEC), flags)
+        writes = flags & os.O_ACCMODE != os.O_RDONLY
+        if writes and (name.kind == "sys" or not name.pid):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        fd = os.open(name.path, flags & ~_NOT_TAKEN | _ADDED, dir_fd=folder)
+        if not flags & (os.O_NONBLOCK | os.O_PATH):
+            os.set_blocking(fd, True)
+        return self._give(fd, flags)
+
+    def _give(self, fd: int, flags: int) -> int:
+        try:
+            self._listener.give(self._identifier, fd, close_on_exec=bool(flags & os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # killed meanwhile
+                raise
+        finally:
+            os.close(fd)
+        return _ANSWERED
+
+
+def _made(content: bytes) -> int:
+    """A file that holds *content*, to be read from its start."""
+    fd = os.memfd_create("mounts", os.MFD_CLOEXEC)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
