@@ -43,6 +43,12 @@ class Memories:
         if os.pwrite(self._descriptor(pid, fresh=False), data, address) != len(data):
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
+    def forget(self, pid: int) -> None:
+        """The process is about to have another memory. What it shared with another (vfork(2)) would still be read."""
+        known = self._open.pop(pid, None)
+        if known is not None:
+            os.close(known)
+
     def _descriptor(self, pid: int, *, fresh: bool) -> int:
         known = self._open.get(pid)
         if known is not None:

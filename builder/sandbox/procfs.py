@@ -2,8 +2,9 @@
 
 The command's filter asks about every call that names a file. Of paths below /proc and /sys (and /dev/fd, /dev/stdout
 and their like, which lead there) the answer is given here: a file is opened outside and its descriptor handed in,
-statuses and links are written into the caller's memory. All others the kernel goes on with. A folder's descriptor is never
-handed in, for ".." would lead out of the root: its names are copied into the root's own /proc, which is opened then.
+statuses and links are written into the caller's memory. All others the kernel goes on with. A folder's descriptor is
+never handed in, for ".." would lead out of the root: its names are copied into the root's own /proc, which is opened
+then.
 
 Whoever asks sees its own processes only. What is asked for is done as the caller's user, so that the kernel decides.
 
@@ -48,7 +49,7 @@ _PATH_AT = {
     **dict.fromkeys(("open", "stat", "lstat", "readlink", "access", "chmod", "chdir", "execve"), 0),
     **dict.fromkeys(("getxattr", "lgetxattr", "listxattr", "llistxattr"), 0),
     **dict.fromkeys(("openat", "openat2", "newfstatat", "statx", "readlinkat", "faccessat", "faccessat2"), 1),
-    "fchmodat": 1,
+    **dict.fromkeys(("fchmodat", "execveat"), 1),
 }
 
 
@@ -122,6 +123,7 @@ class Answers:
         self._memories = Memories(proc)
         self._folders = Folders(self._outside, keeper)
         self._pid = self._identifier = 0
+        self._executing = (self.on_execve, self.on_execveat)
 
     def answer(
         self, handler: Callable[..., int | None], identifier: int, pid: int, arguments: list[int], at: int
@@ -135,6 +137,8 @@ class Answers:
                     path = self._memories.text(pid, arguments[at])
             except OSError:
                 return None  # the kernel says it better
+        if handler in self._executing:
+            self._memories.forget(pid)
         if not path.startswith(ABOUT):
             return None
         name = meaning(path, self._group(pid), pid)
@@ -263,6 +267,8 @@ class Answers:
     def on_execve(self, name: Name, *_: int) -> None:
         """execve(2): the kernel finds the link to a program there."""
         self._show(name)
+
+    on_execveat = on_execve
 
     # How
 
