@@ -1,4 +1,4 @@
-"""``# syntax=``: another frontend is named there, or another version of this one. There is one frontend, and it says so.
+"""``# syntax=``: names another frontend, or a version of this one. There is one frontend, and it says so.
 
 Source: BuildKit's ``frontend/dockerfile/builder/build.go`` (the order of argument and directive), and the Dockerfile
 reference, "syntax", "BUILDKIT_SYNTAX".
@@ -52,7 +52,9 @@ def explain(error: DockerfileError, frontend: str) -> None:
 def _hint(frontend: str) -> str:
     known = ".".join(map(str, VERSION))
     if foreign(frontend):
-        return f"it may be right to {_shown(frontend)}, a frontend that is not run; here it is docker/dockerfile:{known}"
+        return (
+            f"it may be right to {_shown(frontend)}, a frontend that is not run; here it is docker/dockerfile:{known}"
+        )
     found = _FRONTEND.fullmatch(frontend)
     numbers = [int(part) for part in re.findall(r"\d{1,6}", (found["tag"] or "") if found else "")][:2]
     if "labs" in frontend or "master" in frontend or tuple(numbers) > VERSION:

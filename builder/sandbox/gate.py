@@ -21,10 +21,8 @@ from typing import NoReturn, TypeVar, cast
 from builder.errors import BuilderError, HostError, InternalError
 from builder.sandbox import refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Receiver
-from builder.sandbox.identity import Identity, bare, find_program, identity
-from builder.sandbox.init import Send, begin, flush, inside
 from builder.sandbox.identity import Identity, bare, chrooted, find_program, identity
-from builder.sandbox.init import WITHOUT_NAMESPACES, Send, begin, inside
+from builder.sandbox.init import WITHOUT_NAMESPACES, Send, begin, flush, inside
 from builder.sandbox.signals import signals_held, sigterm_as_exception
 from native import constants, syscalls
 

@@ -275,7 +275,9 @@ def test_a_containers_root_maps_its_own_ids(require_root):
 
 
 def test_an_ordinary_user_cannot_do_without_a_user_namespace(ordinary_user):
-    with pytest.raises(HostError, match=r"^only root with CAP_SYS_ADMIN or CAP_SYS_CHROOT can do without a user namespace$"):
+    with pytest.raises(
+        HostError, match=r"^only root with CAP_SYS_ADMIN or CAP_SYS_CHROOT can do without a user namespace$"
+    ):
         as_person(ordinary_user, lambda: gate.identity("none"))
 
 

@@ -57,7 +57,13 @@ def debian_layout(name: str = "debian", *packages: str) -> Path:
         if hooks:
             hooks = [f'mkdir -p "$1{_LOCAL_CERTIFICATES}"', *hooks, 'chroot "$1" update-ca-certificates']
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(('ca-certificates', *packages))}", "--format=tar"]
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                f"--include={','.join(('ca-certificates', *packages))}",
+                "--format=tar",
+            ]
             + [f"--aptopt={option}" for option in options]
             + [f"--customize-hook={hook}" for hook in hooks]
             # An empty suite: the sources name theirs.
