@@ -1,4 +1,4 @@
-"""``# syntax=``: names another frontend, or a version of this one. There is one frontend, and it says so.
+"""``# syntax=``: another frontend is named there, or another version of this one. There is one, and it says so.
 
 Source: BuildKit's ``frontend/dockerfile/builder/build.go`` (the order of argument and directive), and the Dockerfile
 reference, "syntax", "BUILDKIT_SYNTAX".

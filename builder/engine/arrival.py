@@ -30,15 +30,24 @@ class Arrived:
     dockerfile: bytes | None = None
 
 
-def arrive(written: str, stream: int | None, store: Store, settings: Settings) -> Arrived:
+def arrive(
+    written: str,
+    stream: int | None,
+    store: Store,
+    settings: Settings,
+    *,
+    keep_git_dir: bool = False,
+    commit_times: bool = False,
+) -> Arrived:
     """The context that *written* names, as a folder.
 
     stream   a descriptor at the beginning of a tar, for ``-``; None: the context is empty
+    keep_git_dir, commit_times   of a git repository, where its URL does not say otherwise
     raises   ContextError
     """
     if written == "-":
         return Arrived(folder=_from_stream(stream, store))
-    remote = _remote(written)
+    remote = _remote(written, keep_git_dir=keep_git_dir, commit_times=commit_times)
     if isinstance(remote, GitTree):
         return Arrived(folder=fetch(remote, store.tmp(), settings).path())
     if isinstance(remote, RemoteFile):
@@ -80,7 +89,7 @@ def is_remote(written: str) -> bool:
     return "://" in written or written.startswith("git@")
 
 
-def _remote(written: str) -> GitTree | RemoteFile | None:
+def _remote(written: str, *, keep_git_dir: bool = False, commit_times: bool = False) -> GitTree | RemoteFile | None:
     try:
         git = parse_git(written)
     except BadGitRef as e:
@@ -92,9 +101,10 @@ def _remote(written: str) -> GitTree | RemoteFile | None:
             ref=git.ref,
             subdir=git.subdir,
             commit=git.checksum,
-            keep_git_dir=bool(git.keep_git_dir),
+            keep_git_dir=keep_git_dir if git.keep_git_dir is None else git.keep_git_dir,
             submodules=git.submodules is not False,
             fetch_by_commit=git.fetch_by_commit,
+            commit_times=git.commit_times or commit_times,
         )
     if written.startswith(("http://", "https://")):
         return RemoteFile(url=written, name="context")

@@ -69,6 +69,7 @@ class Repository:
         identity += f".git#{ref}" if source.keep_git_dir else ""
         identity += f":{source.subdir}" if source.subdir else ""
         identity += "" if source.submodules else "(skip-submodules)"
+        identity += "(mtime=commit)" if source.commit_times else ""
         return Fetched(identity, lambda: self._check_out(ref, commit))
 
     def _ask(self) -> tuple[str, str, str]:
@@ -118,7 +119,11 @@ class Repository:
             self._run("checkout", "--quiet", "--detach", commit, cwd=self._tree)
         if source.submodules and (self._tree / ".gitmodules").exists():
             self._run("submodule", "update", "--init", "--recursive", "--depth=1", cwd=self._tree)
-        return self._subdir() if source.subdir else self._whole()
+        moment = self._run("show", "--no-patch", "--format=%ct", "HEAD", cwd=self._tree) if source.commit_times else ""
+        folder = self._subdir() if source.subdir else self._whole()
+        if moment:
+            _stamp(folder, int(moment))
+        return folder
 
     def _get(self, ref: str, commit: str) -> None:
         """Bring *commit*, alone if the server allows that, else with the history that leads to it."""
@@ -240,6 +245,14 @@ class Repository:
         if name.startswith("GIT_AUTH_HEADER"):
             return value
         return "basic " + base64.b64encode(f"x-access-token:{value}".encode()).decode()
+
+
+def _stamp(top: Path, moment: int) -> None:
+    """Give all below *top*, and itself, one time; a folder after what is in it."""
+    for folder, folders, names in os.walk(top, topdown=False):
+        for name in (*names, *folders):
+            os.utime(os.path.join(folder, name), (moment, moment), follow_symlinks=False)
+    os.utime(top, (moment, moment))
 
 
 def _scope(remote: str) -> str:

@@ -217,11 +217,15 @@ def open_context(
     *,
     name: str = "",
     without: frozenset[str] = frozenset(),
+    whole: bool = False,
     load: Callable[[], dict[Any, Any]] | None = None,
     save: Callable[[dict[Any, Any]], None] | None = None,
 ) -> Context:
-    """The context in *folder* with the ignore file that holds for it; parameters as in ``find_ignore`` and ``open``."""
-    found = find_ignore(folder, dockerfile)
+    """The context in *folder* with the ignore file that holds for it; parameters as in ``find_ignore`` and ``open``.
+
+    whole   it was fetched, and no ignore file counts. source: BuildKit, frontend/dockerui/config.go, MainContext
+    """
+    found = None if whole else find_ignore(folder, dockerfile)
     ignore = IgnoreFile.parse(found[1].decode("utf-8", "surrogateescape"), found[0]) if found else None
     return Context.open(folder, ignore=ignore, without=without, name=name, load=load, save=save)
 

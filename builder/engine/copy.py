@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,10 +78,9 @@ def copy(
     with Tree(root, owner=owner, mode=mode, link=link, where=step.where) as tree:
         copier = _Copier(step, root, tree, scratch, note)
         try:
-            if source is not None:
-                with source.reader() as reader:
-                    copier.from_root(source, reader)
-            copier.from_elsewhere(fetched or {})
+            with ExitStack() as stack:
+                reader = stack.enter_context(source.reader()) if source is not None else None
+                copier.all(source, reader, fetched or {})
         except BuilderError as e:
             e.where = e.where or step.where
             raise
@@ -109,30 +109,39 @@ class _Copier:
         self._folder_mode = tree.mode.for_new_folders if tree.mode else 0o755
         self.copied = Copied()
 
-    def from_root(self, root: SourceRoot, reader: Reader) -> None:
-        """All sources that are patterns."""
-        for source in sources(self._step):
-            for match in matches(root, source, self._step.where):
-                if not (self._step.unpack and self._unpacked(root, reader, match)):
-                    self._match(root, reader, match, source)
-
-    def from_elsewhere(self, fetched: Mapping[RemoteFile | GitTree, Fetched]) -> None:
-        """Downloads, checked-out trees and heredocs."""
+    def all(
+        self, root: SourceRoot | None, reader: Reader | None, fetched: Mapping[RemoteFile | GitTree, Fetched]
+    ) -> None:
+        """All sources, in the order in which they are written: of two with one name the later one stays."""
         step = self._step
-        for remote in step.remote:
-            path = fetched[remote].path()
-            root = TreeRoot(path.parent, label=remote.name, owners=False)
-            with root.reader() as reader:
-                match = Match(remote.name, path.name, os.stat(path, follow_symlinks=False))
-                if not (step.unpack_remote and self._unpacked(root, reader, match)):
-                    self._match(root, reader, match, Source(path.name))
-        for git in step.git:
-            path = fetched[git].path()
-            root = TreeRoot(path, label=git.remote, owners=False)
-            with root.reader() as reader:
-                self._match(root, reader, Match("", "", os.stat(path)), Source("", excluded_by(step)))
+        patterns, remotes, trees = sources(step), iter(step.remote), iter(step.git)
+        groups = (("sources", step.sources), ("remote", step.remote), ("git", step.git))
+        for kind in step.order or [name for name, group in groups for _ in group]:
+            if kind == "remote":
+                self._download(remote := next(remotes), fetched[remote].path())
+            elif kind == "git":
+                self._checked_out(tree := next(trees), fetched[tree].path())
+            elif root is not None and reader is not None:
+                self._pattern(root, reader, next(patterns))
         for inline in step.inline:
             self._inline(inline)
+
+    def _pattern(self, root: SourceRoot, reader: Reader, source: Source) -> None:
+        for match in matches(root, source, self._step.where):
+            if not (self._step.unpack and self._unpacked(root, reader, match)):
+                self._match(root, reader, match, source)
+
+    def _download(self, remote: RemoteFile, path: Path) -> None:
+        root = TreeRoot(path.parent, label=remote.name, owners=False)
+        with root.reader() as reader:
+            match = Match(remote.name, path.name, os.stat(path, follow_symlinks=False))
+            if not (self._step.unpack_remote and self._unpacked(root, reader, match)):
+                self._match(root, reader, match, Source(path.name))
+
+    def _checked_out(self, tree: GitTree, path: Path) -> None:
+        root = TreeRoot(path, label=tree.remote, owners=False)
+        with root.reader() as reader:
+            self._match(root, reader, Match("", "", os.stat(path)), Source("", excluded_by(self._step)))
 
     def _match(self, root: SourceRoot, reader: Reader, match: Match, source: Source) -> None:
         target = self._target(match.name, match.is_folder)

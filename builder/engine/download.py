@@ -18,7 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from builder.engine.secrets import first_secret
-from builder.errors import ContextError, RegistryError
+from builder.errors import ContextError, ImageError, RegistryError
 from builder.image.names import Digest
 from builder.plan.steps import RemoteFile
 from builder.registry.certificates import tls_context
@@ -29,20 +29,26 @@ from builder.registry.proxies import proxy_for
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from builder.engine.fetch import Memory
     from builder.engine.world import Settings
 
 MOST_BYTES = 64 << 30
 """Of one download; what is larger is not meant, or not well meant."""
 
 _MOST_REDIRECTS = 10
+_LONGEST_TAG = 1000
 _CHUNK = 1 << 18
 _TIMEOUT = urllib3.Timeout(connect=30, read=120)
 
 
-def download(source: RemoteFile, folder: Path, settings: Settings, most: int = MOST_BYTES) -> tuple[Path, Digest]:
+def download(
+    source: RemoteFile, folder: Path, settings: Settings, most: int = MOST_BYTES, *, memory: Memory | None = None
+) -> tuple[Path, Digest]:
     """Fetch the file into *folder*: its path and digest, by the algorithm of ``source.checksum`` if there is one.
 
     The file has mode 0600 and the time that ``Last-Modified`` says, 1970-01-01 if it says none.
+
+    memory   keeps what ``unchanged`` needs to know
 
     raises   ContextError: ``cannot-fetch``, ``digest-mismatch``, ``download-too-large``
     """
@@ -56,6 +62,7 @@ def download(source: RemoteFile, folder: Path, settings: Settings, most: int = M
             path = folder / "file"
             digest = _save(response, path, wanted.algorithm if wanted else "sha256", shown, most)
             time = _modified(response.headers.get("Last-Modified"))
+            tag = response.headers.get("ETag", "")
     except (HTTPError, UnicodeError, ValueError) as e:
         raise _cannot(shown, _reason(e)) from e
     except RegistryError as e:
@@ -65,10 +72,32 @@ def download(source: RemoteFile, folder: Path, settings: Settings, most: int = M
         path.unlink()
         raise ContextError(f"digest mismatch for {shown}: {digest} (expected: {wanted})", code="digest-mismatch")
     os.utime(path, (time, time))
+    if memory is not None and tag and len(tag) <= _LONGEST_TAG:
+        memory.remember(_record(source.url), {"tag": tag, "digest": str(digest)})
     return path, digest
 
 
-def _open(url: str, settings: Settings) -> BaseHTTPResponse:
+def unchanged(source: RemoteFile, settings: Settings, memory: Memory) -> Digest | None:
+    """The digest of the file if the server says that it is the one that was fetched last; None if it is another.
+
+    source   RFC 9110, "If-None-Match"; BuildKit, source/http/source.go, which asks in the same way
+    """
+    known = memory.memory(_record(source.url))
+    tag, digest = known.get("tag"), known.get("digest")
+    if not isinstance(tag, str) or not isinstance(digest, str):
+        return None
+    try:
+        with _open(source.url, settings, {"If-None-Match": tag}) as response:
+            return Digest.parse(digest) if response.status == 304 else None
+    except (HTTPError, UnicodeError, ValueError, RegistryError, ImageError):
+        return None  # the download that follows says what is wrong
+
+
+def _record(url: str) -> str:
+    return f"download {url}"
+
+
+def _open(url: str, settings: Settings, more: Mapping[str, str] | None = None) -> BaseHTTPResponse:
     """The answer to a GET, redirections followed; credentials go to the host that they are for and to no other."""
     headers = _credentials(url, settings)
     for _ in range(_MOST_REDIRECTS + 1):
@@ -80,7 +109,7 @@ def _open(url: str, settings: Settings) -> BaseHTTPResponse:
             "GET",
             bare,
             # As Go's client: compressed for the way alone, where the server likes; the content is as before.
-            headers={"User-Agent": "pybuild", "Accept-Encoding": "gzip", **headers},
+            headers={"User-Agent": "pybuild", "Accept-Encoding": "gzip", **(more or {}), **headers},
             preload_content=False,
             decode_content=True,
             redirect=False,

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from builder.plan.steps import GitTree, RemoteFile
 
 if TYPE_CHECKING:
     from builder.engine.world import Settings
+
+
+class Memory(Protocol):
+    """What is remembered of earlier downloads, by the digest of the address: the store, or nothing."""
+
+    def memory(self, name: str) -> dict[Any, Any]:
+        """What was remembered under *name*."""
+        ...
+
+    def remember(self, name: str, value: dict[Any, Any]) -> None:
+        """Remember *value* under *name*."""
+        ...
 
 
 class Fetched:
@@ -40,19 +53,24 @@ class Fetched:
             return self._path
 
 
-def fetch(source: RemoteFile | GitTree, folder: Path, settings: Settings) -> Fetched:
+def fetch(source: RemoteFile | GitTree, folder: Path, settings: Settings, memory: Memory | None = None) -> Fetched:
     """Fetch *source* into the empty *folder*, or only find out what would come, if that is enough for now.
 
     settings   secrets with credentials, SSH agents, and the environment with proxies
+    memory     of entity tags: a server that says that a file is the one from before sends nothing
     raises     ContextError (``cannot-fetch``, ``digest-mismatch``, ``unknown-ref`` …), HostError (``no-git``)
     """
     # HTTP and git are both rare, and slow to import.
     if isinstance(source, RemoteFile):
-        from builder.engine.download import download
+        from builder.engine.download import download, unchanged
 
         if source.checksum:
             return Fetched(f"url:{source.checksum}", lambda: download(source, folder, settings)[0])
-        path, digest = download(source, folder, settings)
+        known = unchanged(source, settings, memory) if memory is not None else None
+        if known is not None:
+            same = replace(source, checksum=known)
+            return Fetched(f"url:{known}", lambda: download(same, folder, settings)[0])
+        path, digest = download(source, folder, settings, memory=memory)
         return Fetched(f"url:{digest}", lambda: path)
     from builder.engine.checkout import Repository
 

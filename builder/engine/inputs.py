@@ -82,7 +82,7 @@ class Inputs:
 
         with self._lock:
             if source not in self._fetched:
-                self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings)
+                self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings, self._world.store)
             return self._fetched[source]
 
     def same(self, old: str, new: str, workshop: Workshop) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.numbers import truth
 from builder.dockerfile.parse import parse
 from builder.dockerfile.syntax import asked_for, explain, foreign
-from builder.engine.arrival import arrive, arrive_further
+from builder.engine.arrival import Arrived, arrive, arrive_further
 from builder.engine.bases import Bases
 from builder.engine.context import Context, open_context
 from builder.engine.request import BuildRequest
@@ -53,7 +54,7 @@ def open_world(
     remember   keep the hashes of the contexts' files for the next build
     """
     settings = _settings(request)
-    arrived = arrive(request.context, request.context_stream, store, settings)
+    arrived = _arrive(request, store, settings)
     folder = arrived.folder
     path, text = (None, arrived.dockerfile) if arrived.dockerfile is not None else _dockerfile(request, folder)
     name = _shown(path, folder)
@@ -91,9 +92,22 @@ def main_context(request: BuildRequest, store: Store) -> Context:
     raises   ContextError
     """
     settings = _settings(request)
-    folder = arrive(request.context, request.context_stream, store, settings).folder
+    folder = _arrive(request, store, settings).folder
     dockerfile = None if request.dockerfile_text is not None else _path(request, folder)
     return Contexts(request, folder, dockerfile, store, settings).open("")
+
+
+def _arrive(request: BuildRequest, store: Store, settings: Settings) -> Arrived:
+    arguments = request.build_args
+    return arrive(
+        request.context,
+        request.context_stream,
+        store,
+        settings,
+        keep_git_dir=truth(arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")) is True,
+        # Where times matter a checkout's must not be those of the clock. source: BuildKit, dockerui/context.go
+        commit_times=bool(arguments.get("SOURCE_DATE_EPOCH")),
+    )
 
 
 def machine_platform() -> Platform:
@@ -113,8 +127,10 @@ def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes
     if request.dockerfile_text is not None:
         return None, request.dockerfile_text
     path = _path(request, folder)
+    small = path.with_name("dockerfile")
     try:
-        with open(path, "rb") as file:
+        # source: BuildKit, dockerui/config.go, ReadEntrypoint: "dockerfile" serves where there is no "Dockerfile"
+        with open(small if path.name == "Dockerfile" and not path.exists() and small.exists() else path, "rb") as file:
             text = file.read(DOCKERFILE_LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError):
         near = sorted(item.name for item in folder.iterdir() if "dockerfile" in item.name.lower())[:3]
@@ -132,7 +148,7 @@ def _dockerfile(request: BuildRequest, folder: Path) -> tuple[Path | None, bytes
 
 def _path(request: BuildRequest, folder: Path) -> Path:
     # In a context that was fetched the Dockerfile is one of its files; else --file is a path of the caller's.
-    fetched = request.context == "-" or folder != Path(request.context)
+    fetched = folder != Path(request.context)
     given = request.dockerfile or "Dockerfile"
     return Path(given) if request.dockerfile and not fetched else folder / given
 
@@ -172,19 +188,21 @@ class Contexts:
         """The context called *name*; "" is the main one."""
         if name not in self._open:
             if name:
-                folder = arrive_further(self._request.contexts[name], self._store, self._settings)
-                self._open[name] = self._opened(name, folder, None)
+                written = self._request.contexts[name]
+                folder = arrive_further(written, self._store, self._settings)
+                self._open[name] = self._opened(name, written, folder, None)
             else:
-                self._open[name] = self._opened(name, self._folder, self._dockerfile)
+                self._open[name] = self._opened(name, self._request.context, self._folder, self._dockerfile)
         return self._open[name]
 
-    def _opened(self, name: str, folder: Path, dockerfile: Path | None) -> Context:
+    def _opened(self, name: str, written: str, folder: Path, dockerfile: Path | None) -> Context:
         memory = f"context {folder.resolve()}"
         return open_context(
             folder,
             dockerfile,
             without=written_beneath(folder, self._request),
             name=name,
+            whole=folder != Path(written),
             load=lambda: self._store.memory(memory),
             save=(lambda known: self._store.remember(memory, known)) if self._remember else None,
         )

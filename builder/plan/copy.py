@@ -31,6 +31,7 @@ class _Sources:
     patterns: list[str] = field(default_factory=list)
     remote: list[RemoteFile] = field(default_factory=list)
     git: list[GitTree] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
 
 
 def copy(state: StageState, instruction: Copy, job: Job) -> StageState:
@@ -79,6 +80,7 @@ def _transfer(state: StageState, instruction: Transfer, job: Job) -> StageState:
         excludes=tuple(word.text for word in instruction.excludes),
         unpack=(True if unpack is None else unpack) if adds else None,
         unpack_remote=unpack is True,
+        order=tuple(sources.order) if len(set(sources.order)) > 1 else (),
     )
     return state.stepped(_history(instruction, chown, chmod, words, target), job.created, step)
 
@@ -142,12 +144,15 @@ def _sorted_out(instruction: Transfer, words: list[tuple[Word, str]], checksum: 
         if ref := _git(text, word):
             if not isinstance(instruction, Add):
                 raise mistake("source can't be a git ref for COPY", word.span, "remote-source", "ADD can fetch it")
+            found.order.append("git")
             found.git.append(_tree(instruction, word, text, ref, checksum))
         elif text.startswith(("http://", "https://")):
             if not isinstance(instruction, Add):
                 raise mistake("source can't be a URL for COPY", word.span, "remote-source", "ADD can fetch it")
+            found.order.append("remote")
             found.remote.append(RemoteFile(url=text, name=_file_name(text), checksum=_digest(instruction, checksum)))
         else:
+            found.order.append("sources")
             found.patterns.append(text or ".")
     return found
 
@@ -167,6 +172,7 @@ def _tree(add: Add, word: Word, url: str, ref: GitRef, checksum: str) -> GitTree
         keep_git_dir=bool(keep if ref.keep_git_dir is None else ref.keep_git_dir),
         submodules=ref.submodules is not False,
         fetch_by_commit=ref.fetch_by_commit,
+        commit_times=ref.commit_times,
     )
 
 

@@ -31,6 +31,7 @@ class GitRef:
     keep_git_dir: bool | None = None
     submodules: bool | None = None
     fetch_by_commit: bool = False
+    commit_times: bool = False
 
 
 def parse_git(text: str) -> GitRef | None:
@@ -100,6 +101,7 @@ def _with_query(found: GitRef, query: str) -> GitRef:
         keep_git_dir=_flag(wanted, "keep-git-dir"),
         submodules=_flag(wanted, "submodules"),
         fetch_by_commit=_flag(wanted, "fetch-by-commit") or False,
+        commit_times=wanted.get("mtime") == "commit",
     )
 
 

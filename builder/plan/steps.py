@@ -202,6 +202,7 @@ class GitTree:
 
     commit           a full commit that the ref must resolve to, or ""
     fetch_by_commit  fetch ``commit`` itself, without asking what the ref points to
+    commit_times     every file has the time of the commit (``mtime=commit``), not that of the checkout
     """
 
     url: str
@@ -212,6 +213,7 @@ class GitTree:
     keep_git_dir: bool = False
     submodules: bool = True
     fetch_by_commit: bool = False
+    commit_times: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,8 @@ class CopyStep(Step):
 
     input     where ``sources`` are
     sources   patterns below the input's root, expanded, with "/" separators
-    inline, remote, git   further sources, each after the patterns
+    remote, git   further sources;  inline: heredocs, after all others
+    order     which of ``sources``, ``remote`` and ``git`` comes next, as they were written; (): one group after another
     target    absolute path inside the root; ``target_is_folder`` if it was written with a final "/" or as "."
     owner     as written in --chown, or None (0:0 from a context or a URL; kept from a stage or an image)
     mode      as written in --chmod (octal or symbolic), or None
@@ -242,6 +245,7 @@ class CopyStep(Step):
     excludes: tuple[str, ...] = ()
     unpack: bool | None = None
     unpack_remote: bool = False
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

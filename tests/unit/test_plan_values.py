@@ -139,7 +139,7 @@ COMMIT = "a" * 40
         ),
         (
             f"https://example.com/b.git?checksum={COMMIT}&fetch-by-commit=1&mtime=commit",
-            GitRef(remote="https://example.com/b.git", checksum=COMMIT, fetch_by_commit=True),
+            GitRef(remote="https://example.com/b.git", checksum=COMMIT, fetch_by_commit=True, commit_times=True),
         ),
         ("https://example.com/b.git?ref=refs/heads/x", GitRef(remote="https://example.com/b.git", ref="refs/heads/x")),
     ],
