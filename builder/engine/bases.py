@@ -21,6 +21,7 @@ from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.configuration import ImageConfig, chain_id
 from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest, compression_of
+from builder.image.matching import select
 from builder.image.names import Digest, Reference
 from builder.image.views import DOCUMENT_LIMIT
 from builder.plan.steps import Base, BaseKey
@@ -187,7 +188,7 @@ class Bases:
     def _of(self, key: BaseKey, descriptor: Descriptor, source: Source, pinned: str) -> Found:
         if descriptor.media_type in INDEX_TYPES:
             index = Index.read(self._document(source, descriptor), descriptor.media_type)
-            chosen = index.select(key.platform)
+            chosen = select(index, key.platform)
             if chosen is None:
                 there = ", ".join(str(item.platform) for item in index.manifests if item.platform)
                 raise ImageError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from builder.errors import BuilderError, ImageError
 from builder.image.configuration import ImageConfig
 from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
+from builder.image.matching import select
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import ATTESTATION
 
@@ -153,7 +154,7 @@ def choose(store: Store, top: Descriptor, platform: Platform) -> Descriptor:
     if top.media_type not in INDEX_TYPES:
         return top
     index = Index.read(store.blobs.read(top.digest), top.media_type)
-    best = index.select(platform)
+    best = select(index, platform)
     if best is not None and store.blobs.has(best.digest):
         return best
     for item in index.manifests:

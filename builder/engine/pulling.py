@@ -14,6 +14,7 @@ from builder.errors import ImageError
 from builder.events import Emit, Progress
 from builder.image.configuration import ImageConfig
 from builder.image.documents import INDEX_TYPES, Descriptor, Index, Manifest
+from builder.image.matching import select
 from builder.image.names import Digest, Platform, Reference
 from builder.image.views import DOCUMENT_LIMIT
 
@@ -84,7 +85,7 @@ def _choose(store: Store, source: Source, reference: Reference, top: Descriptor,
     if top.media_type not in INDEX_TYPES:
         return top
     index = Index.read(_document(store, source, top), top.media_type)
-    chosen = index.select(platform)
+    chosen = select(index, platform)
     if chosen is None:
         there = ", ".join(str(item.platform) for item in index.manifests if item.platform)
         raise ImageError(

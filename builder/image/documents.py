@@ -8,7 +8,6 @@ source   OCI image-spec v1.1: descriptor.md, manifest.md, image-index.md
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -209,26 +208,3 @@ class Index:
         if self.annotations:
             out["annotations"] = dict(self.annotations)
         return canonical(out)
-
-    def select(self, platform: Platform) -> Descriptor | None:
-        """The manifest for *platform*: the same variant, else the next lower one, else the only architecture.
-
-        source   containerd/platforms, compare.go, platformVector: an arm/v7 also runs v6 and v5, an amd64/v3 v2 and v1
-        """
-        images = [m for m in self.manifests if m.annotations.get("vnd.docker.reference.type") is None]
-        same = [
-            m
-            for m in images
-            if m.platform and (m.platform.os, m.platform.architecture) == (platform.os, platform.architecture)
-        ]
-        version = platform.variant.removeprefix("v")
-        lower = [f"v{n}" for n in range(int(version) - 1, 0, -1)] if re.fullmatch("[1-9]", version) else []
-        for variant in (platform.variant, *lower, ""):
-            for item in same:
-                if item.platform and item.platform.variant == variant:
-                    return item
-        if same and not platform.variant:
-            return same[0]
-        if len(images) == 1 and images[0].platform is None:
-            return images[0]
-        return None

@@ -19,7 +19,7 @@ from builder.image.documents import (
     canonical,
     compression_of,
 )
-from builder.image.names import Digest, Platform
+from builder.image.names import Digest
 
 ZERO = "sha256:" + "0" * 64
 LAYER = {"mediaType": OCI_LAYER + "+gzip", "digest": ZERO, "size": 3}
@@ -91,30 +91,6 @@ def test_an_index_that_is_a_manifest_to_others_is_refused():
 def test_a_size_must_be_a_count_of_bytes(size):
     with pytest.raises(ImageError, match="not a descriptor"):
         Descriptor.read(LAYER | {"size": size})
-
-
-def test_an_index_gives_the_manifest_of_a_platform():
-    arm, amd = (
-        entry({"os": "linux", "architecture": "arm64", "variant": "v8"}),
-        entry({"os": "linux", "architecture": "amd64"}),
-    )
-    found = index(arm, amd)
-    assert found.select(Platform.parse("linux/arm64")).json()["digest"] == arm["digest"]
-    assert found.select(Platform.parse("linux/amd64")).json()["digest"] == amd["digest"]
-    assert found.select(Platform.parse("linux/s390x")) is None
-
-
-def test_a_lower_variant_also_runs_and_the_highest_of_them_is_taken():
-    five, six = (entry({"os": "linux", "architecture": "arm", "variant": f"v{n}"}) for n in (5, 6))
-    assert index(five, six).select(Platform.parse("linux/arm/v7")).digest == six["digest"]
-    assert index(five).select(Platform.parse("linux/arm/v6")).digest == five["digest"]
-
-
-def test_an_attestation_is_no_image():
-    platform = {"os": "unknown", "architecture": "unknown"}
-    attestation = entry(platform, annotations={"vnd.docker.reference.type": "attestation-manifest"})
-    image = entry()
-    assert index(attestation, image).select(Platform.parse("linux/amd64")).digest == image["digest"]
 
 
 def test_a_run_configuration_is_written_as_it_was_read():
