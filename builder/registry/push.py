@@ -20,6 +20,7 @@ from builder.registry.endpoints import Endpoint
 from builder.registry.manifests import MANIFEST_LIMIT
 from builder.registry.origins import Request
 from builder.registry.parallel import Stopped, for_each
+from builder.registry.referrers import is_known, subject_of, tell
 from builder.registry.session import Session
 from builder.registry.upload import THERE, Upload, push_scope
 
@@ -146,6 +147,10 @@ class _Pushing:
                 code="digest-mismatch",
                 where=Request("PUT", url),
             )
+        subject = subject_of(data)
+        if subject is not None and not is_known(answer.headers, subject):
+            base = f"{self._session.base}/v2/{repository}"
+            tell(self._session, base, push_scope(repository), subject, descriptor, data)
         self._registry.pushed.add(self._key(descriptor))
 
     def _key(self, descriptor: Descriptor) -> tuple[str, str, Digest]:

@@ -428,3 +428,58 @@ def test_the_first_failure_is_the_one_that_is_raised():
         for_each(range(100), fail, 4)
     assert caught.value.code == "x"
     for_each([], fail, 4)
+
+
+# --- what speaks of another manifest ---------------------------------------------------------------------------------
+
+
+SUBJECT = f"sha256:{64 * 'a'}"
+
+
+def signature(tmp_path):
+    """A manifest that speaks of another one, as a file; its descriptor, and where its blobs are."""
+    manifest, blobs = an_image(b"signature")
+    data = json.dumps(
+        json.loads(manifest) | {"subject": {"mediaType": MANIFEST, "digest": SUBJECT, "size": 5}}
+    ).encode()
+    for digest, content in {**blobs, digest_of(data): data}.items():
+        (tmp_path / digest).write_bytes(content)
+    return Descriptor(media_type=MANIFEST, digest=Digest.of(data), size=len(data)), lambda digest: tmp_path / digest
+
+
+def takes_all(got, listed, **headers):
+    if "/manifests/sha256-" in got.path and got.method == "GET":
+        return listed
+    if got.method == "POST":
+        return Reply(202, {"Location": f"{got.path}one"})
+    return Reply(404 if got.method == "HEAD" else 201, {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def test_a_registry_that_notes_subjects_itself_is_told_nothing_more(client, tmp_path):
+    descriptor, path = signature(tmp_path)
+    with serving(lambda got: takes_all(got, Reply(404), OCI_Subject=SUBJECT)) as server:
+        push(client, Reference.parse(f"{server.address}/a:1"), descriptor, path)
+        assert [got.path for got in server.requests("PUT", "/manifests/")] == ["/v2/a/manifests/1"]
+
+
+@pytest.mark.parametrize("listed", [Reply(404), Reply(200, {}, b'{"schemaVersion":2,"manifests":null}')])
+def test_any_other_registry_gets_a_list_under_the_subjects_tag(client, tmp_path, listed):
+    descriptor, path = signature(tmp_path)
+    with serving(lambda got: takes_all(got, listed)) as server:
+        push(client, Reference.parse(f"{server.address}/a:1"), descriptor, path)
+        last = server.requests("PUT", "/manifests/")[-1]
+    assert last.path == f"/v2/a/manifests/sha256-{64 * 'a'}"
+    (item,) = json.loads(last.body)["manifests"]
+    assert (item["digest"], item["size"]) == (str(descriptor.digest), descriptor.size)
+
+
+def test_an_image_that_has_the_subjects_tag_is_not_replaced(client, tmp_path):
+    descriptor, path = signature(tmp_path)
+    with serving(lambda got: takes_all(got, Reply(200, {}, an_image(b"x")[0]))) as server:
+        with pytest.raises(RegistryError) as error:
+            push(client, Reference.parse(f"{server.address}/a:1"), descriptor, path)
+        assert len(server.requests("PUT", "/manifests/")) == 1
+    assert error.value.message == (
+        f"{server.address}/a:1: the tag sha256-{64 * 'a'} is needed for what speaks of {SUBJECT}, "
+        "but names something else"
+    )

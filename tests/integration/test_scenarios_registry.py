@@ -330,3 +330,46 @@ def test_a_saved_archive_is_read_by_skopeo_and_umoci(
         assert (root / "saved").read_text() == "saved\n"
         assert not (root / "etc/group").exists()
     assert os.access(room / "saved.tar", os.R_OK)
+
+
+# --- what speaks of an image ----------------------------------------------------------------------------------------
+
+
+def signed(registry: Registry, name: str, of: str, note: str) -> str:
+    """Put a manifest that speaks of *of* into the registry as *name*: a copy of it with a subject; its digest."""
+    import urllib.request
+
+    document = json.loads(raw(of))
+    document |= {
+        "subject": {"mediaType": document["mediaType"], "digest": digest(raw(of)), "size": len(raw(of))},
+        "artifactType": "application/vnd.example.signature",
+        "annotations": {"note": note},
+    }
+    data = json.dumps(document).encode()
+    repository, _, tag = name.removeprefix(registry.address + "/").rpartition(":")
+    url = f"http://{registry.address}/v2/{repository}/manifests/{tag}"
+    headers = {"Content-Type": document["mediaType"]}
+    urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PUT")).close()
+    return digest(data)
+
+
+def test_what_speaks_of_an_image_is_found_in_a_registry_that_has_no_list_of_such(
+    pybuild_rootless: Pybuild, registry: Registry, base: tuple[str, ...]
+) -> None:
+    pybuild, repository = pybuild_rootless, registry.reference("scenario/signed")
+    image = f"{repository}:1"
+    build(pybuild, base, image, "LABEL a=b")
+    pybuild("push", image, check=True)
+    digests = [signed(registry, f"{repository}:signature{n}", image, f"note {n}") for n in (1, 2)]
+    copy = f"{repository}-copy"
+    tag = digest(raw(image)).replace(":", "-")
+    for name in ("1", "signature1", "signature2", "signature2"):
+        pybuild("pull", f"{repository}:{name}", check=True)
+        pybuild("tag", f"{repository}:{name}", f"{copy}:{name}", check=True)
+        pybuild("push", f"{copy}:{name}", check=True)
+    assert digest(raw(f"{copy}:signature1")) == digests[0]
+    listed = json.loads(raw(f"{copy}:{tag}"))
+    assert listed["mediaType"] == INDEX
+    assert [(item["digest"], item["artifactType"], item["annotations"]) for item in listed["manifests"]] == [
+        (found, "application/vnd.example.signature", {"note": f"note {n}"}) for n, found in enumerate(digests, 1)
+    ]
