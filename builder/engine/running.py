@@ -99,6 +99,13 @@ def _scripts(step: RunStep) -> tuple[Extra, ...]:
     )
 
 
+_OUT_OF_MEMORY = {
+    "group": "memory ran out, and the kernel killed a process of this build; give it more, or let the command use less",
+    "machine": "memory ran out, and the kernel killed a process of this machine while this ran, most likely this one;"
+    " give the build more, or let the command use less",
+}
+
+
 def _little_room(folder: Path) -> str | None:
     """What to do if the command may have failed for want of room; its files are still there."""
     room = os.statvfs(folder)
@@ -113,10 +120,10 @@ def _failure(step: RunStep, status: ExitStatus, room: str | None) -> CommandFail
     shown = " ".join(step.argv) if len(step.argv) < 2 or step.argv[-2] == "-c" else shlex.join(step.argv)
     ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
     hint = None
-    if status.out_of_memory:
-        hint = "the kernel ended it because memory ran out; give the build more, or let the command use less"
-    elif status.signal == 9:
-        hint = "it was killed from outside: most often because memory ran out"
+    if status.killed_in:
+        hint = _OUT_OF_MEMORY[status.killed_in]
+    elif 9 in (status.signal, status.code - 128):
+        hint = "it was killed with SIGKILL, and not by the kernel for want of memory, as far as can be seen here"
     else:
         hint = room
     return CommandFailed(

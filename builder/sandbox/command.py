@@ -95,8 +95,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
-    """How a command ended: its exit code, or the signal that ended it (then ``code`` is 128 + signal)."""
+    """How a command ended: its exit code, or the signal that ended it (then ``code`` is 128 + signal).
+
+    killed_in   where the kernel killed a process meanwhile since memory ran out: our control ``group``, the ``machine``
+                (where the group's count is not to be seen), or nowhere
+    """
 
     code: int
     signal: int = 0
-    out_of_memory: bool = False
+    killed_in: str = ""

@@ -1,35 +1,57 @@
-"""Whether the kernel killed for want of memory, as our own control group counts it."""
+"""Whether the kernel killed for want of memory: as our own control group counts it, else as the machine does."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
-def kills() -> int:
-    """Processes of our control group killed so far because memory ran out; 0 where nobody tells.
+class Kills(NamedTuple):
+    """Processes killed so far. *own* is None where our control group is not to be seen."""
 
-    source   linux, Documentation/admin-guide/cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst, "oom_control"
-    """
+    own: int | None
+    machine: int
+
+    def since(self, before: Kills) -> str:
+        """Whose process was killed since *before*: ``group``, ``machine`` (nobody tells whose it was), or ""."""
+        if self.own is not None and before.own is not None:
+            return "group" if self.own > before.own else ""
+        return "machine" if self.machine > before.machine else ""
+
+
+def kills() -> Kills:
+    """What the kernel counted until now. Readable for everybody, where it is mounted."""
+    return Kills(_own(), _number(Path("/proc/vmstat")) or 0)
+
+
+def _own() -> int | None:
+    """Of our group. source: linux, admin-guide/cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst, "oom_control"."""
     try:
         groups = Path("/proc/self/cgroup").read_text()
     except OSError:
-        return 0
+        return None
     for line in groups.splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0":
-            file = Path(f"/sys/fs/cgroup{path}/memory.events")
+            top, file = _CGROUP, "memory.events"
         elif "memory" in controllers.split(","):
-            file = Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+            top, file = _CGROUP / "memory", "memory.oom_control"
         else:
             continue
-        for word in _words(file):
-            if word[0] == "oom_kill":
-                return int(word[1])
-    return 0
+        # A container that has no cgroup namespace sees the host's path, and its own group in the mount's top.
+        for folder in (top / path.lstrip("/"), top):
+            found = _number(folder / file)
+            if found is not None:
+                return found
+    return None
 
 
-def _words(file: Path) -> list[list[str]]:
+def _number(file: Path) -> int | None:
+    """The number in *file*'s line ``oom_kill``."""
     try:
-        return [line.split() for line in file.read_text().splitlines()]
+        lines = file.read_text().splitlines()
     except OSError:
-        return []  # the folder is not mounted here, or not readable
+        return None  # the folder is not mounted here, or not readable; the root group has no such file
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

@@ -264,13 +264,13 @@ def _become_server(ours: socket.socket, theirs: socket.socket, jailed: bool) -> 
         os._exit(1)
 
 
-def _exit_status(status: int, kills: int) -> ExitStatus:
+def _exit_status(status: int, kills: memory.Kills) -> ExitStatus:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return ExitStatus(code=128 + number, signal=number, out_of_memory=memory.kills() > kills)
+        return ExitStatus(code=128 + number, signal=number, killed_in=memory.kills().since(kills))
     code = os.WEXITSTATUS(status)
-    # A shell says 137 of its child that was killed.
-    return ExitStatus(code=code, out_of_memory=code == 128 + signal.SIGKILL and memory.kills() > kills)
+    # A shell says 137 of its child that was killed; a compiler driver 1, and make 2.
+    return ExitStatus(code=code, killed_in=memory.kills().since(kills) if code else "")
 
 
 def _cancelled() -> HostError:
