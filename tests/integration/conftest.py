@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from worlds.bases import busybox_layout, debian_layout
+from worlds.bases import busybox_layout, debian_layout, runner_layout
 from worlds.building import Bench
 from worlds.command import Pybuild
 from worlds.comparing import Contents, contents
+from worlds.containers import Containers
+from worlds.docker import DockerDaemon
 from worlds.ladder import Case, Rung, bench_of
 from worlds.people import Person
 from worlds.processes import remove_tree
+from worlds.registry import Registry
 
 from native import syscalls
 
@@ -90,3 +93,12 @@ def climb(
             remove_tree(bench.room)
 
     return built
+
+
+@pytest.fixture(scope="session")
+def containers(docker_daemon: DockerDaemon, registry: Registry, require: Callable[..., None]) -> Containers:
+    """Containers of a real daemon, with Python, in which pybuild is started."""
+    require("mmdebstrap", "skopeo")
+    image = registry.push(runner_layout(), "runner:1")
+    docker_daemon.docker("pull", "--quiet", image)
+    return Containers(daemon=docker_daemon, image=image)

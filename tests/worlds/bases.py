@@ -79,6 +79,11 @@ def debian_layout(name: str = "debian", *packages: str) -> Path:
     return kept_layout(name, [*parts, *environment], make)
 
 
+def runner_layout() -> Path:
+    """The same with Python, as a CI runner's image may be."""
+    return debian_layout("runner", "python3")
+
+
 def busybox_layout() -> Path:
     """An OCI layout of one static busybox with all its applets, /etc/passwd and /tmp: a base of two megabytes."""
     program = Path(shutil.which("busybox") or "/bin/busybox").resolve()
