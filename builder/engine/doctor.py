@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.engine.behind import behind
 from builder.errors import HostError
 from builder.image.names import Platform
-from builder.sandbox.gate import Identity, identity
+from builder.sandbox.gate import Identity, chrooted, identity
+from builder.sandbox.refusals import NO_USER_NAMESPACE
 from builder.snapshot.choose import choose
 from builder.store.store import Store
 
@@ -20,6 +21,12 @@ _IDENTITIES = {
     "subid": "a user namespace with the ids of /etc/subuid and /etc/subgid",
     "single": "a user namespace with one id",
 }
+_OWN = "a user namespace with all ids of the present one, which root has without CAP_SYS_ADMIN"
+_JAILED = "root, without any namespace"
+_JAIL = (
+    "commands run by chroot in copied trees, with real owners and ids; mounts are copies, /proc is emulated, and there"
+    " is no --network=none, no read-only root, and no protection of the container from the command"
+)
 _SNAPSHOTTERS = {
     "overlay": "layers are mounted upon each other by the kernel",
     "fuse-overlayfs": "layers are mounted upon each other by a program",
@@ -61,7 +68,7 @@ class Diagnosis:
 
     @property
     def able(self) -> bool:
-        """Whether a build can be made: there are namespaces, and a snapshotter."""
+        """Whether a build can be made: there are namespaces, or a jail, and a snapshotter."""
         taken = {rung.topic for rung in self.rungs if rung.taken and rung.works}
         return {"identities", "namespaces", "isolation"} <= taken
 
@@ -89,22 +96,40 @@ def _rungs(root: Path) -> Iterator[Rung]:
         taken = identity()
     except HostError:
         taken = None
-    yield from _identities(taken)
     if taken is None:
+        yield from _identities(taken)
         yield Rung(topic="namespaces", name="namespaces", works=None, detail="not tried: there is no identity for them")
         return
     # Copies work wherever the gate opens.
     try:
         found = behind(taken, lambda _: tuple(_snapshotters(root, taken)))
     except HostError as error:
-        yield _refused("namespaces", "namespaces", error)
+        jailed = chrooted()
+        if jailed is None or error.code not in NO_USER_NAMESPACE:
+            yield from _identities(taken)
+            yield _refused("namespaces", "namespaces", error)
+        else:
+            yield from _in_a_jail(root, jailed, error)
         return
+    yield from _identities(taken)
     yield Rung(topic="namespaces", name="namespaces", works=True, taken=True, detail=_map(taken))
     yield from found
 
 
+def _in_a_jail(root: Path, who: Identity, refusal: HostError) -> Iterator[Rung]:
+    """A container's root whose profile grants no namespace."""
+    yield Rung(topic="identities", name="auto", works=False, detail=_OWN)
+    yield Rung(topic="identities", name="none", works=True, taken=True, detail=_JAILED)
+    yield _refused("namespaces", "namespaces", refusal)
+    yield Rung(topic="namespaces", name="jail", works=True, taken=True, detail=_JAIL)
+    # No other file system or program would help.
+    for rung in behind(who, lambda _: tuple(_snapshotters(root, who))):
+        yield rung if rung.works else replace(rung, hint=None)
+
+
 def _identities(taken: Identity | None) -> Iterator[Rung]:
     known = set()
+    jailed: list[Rung] = []
     for name, what in _IDENTITIES.items():
         try:
             who = identity(name)
@@ -115,10 +140,13 @@ def _identities(taken: Identity | None) -> Iterator[Rung]:
                 yield _refused("identities", name, error)
             continue
         known.add(who.key)
-        yield Rung(topic="identities", name=name, works=True, taken=who == taken, detail=what)
+        if who.kind == "chroot":
+            jailed.append(Rung(topic="identities", name=name, works=True, detail=_JAILED))
+        else:
+            yield Rung(topic="identities", name=name, works=True, taken=who == taken, detail=what)
     if taken is not None and taken.key not in known:
-        what = "a user namespace with all ids of the present one, which root has without CAP_SYS_ADMIN"
-        yield Rung(topic="identities", name="auto", works=True, taken=True, detail=what)
+        yield Rung(topic="identities", name="auto", works=True, taken=True, detail=_OWN)
+    yield from jailed
 
 
 def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:

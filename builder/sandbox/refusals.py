@@ -6,6 +6,7 @@ source   clone(2), user_namespaces(7), newuidmap(1); bubblewrap and rootlesskit 
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from builder.errors import HostError
@@ -51,7 +52,8 @@ def clone_refused(error: OSError, who: Identity) -> HostError:
             f"{what} are refused here, most likely by the container's seccomp profile",
             code="user-namespaces-refused",
             hint="start the container with a profile that allows clone and mount: podman's default one, "
-            "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+            "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined; or "
+            + ("leave its root Docker's default capabilities" if os.geteuid() == 0 else "start it as root"),
         )
     return HostError(f"{what} cannot be made: {error.strerror}", code="user-namespaces-refused")
 

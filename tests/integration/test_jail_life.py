@@ -1,0 +1,115 @@
+"""A command in a jail, where no namespace ends it: nothing that it started is left, and nothing of a secret."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from worlds.building import Bench, leftovers, processes_of
+from worlds.jails import jailed
+
+JAILED = "isolation: copy, identities: chroot"
+
+
+@pytest.fixture
+def jail(require_root: Callable[[], None], bench: Bench) -> Bench:
+    """Root's bench where no namespace is to be had."""
+    require_root()
+    return jailed(bench)
+
+
+def _start(bench: Bench, *words: str) -> subprocess.Popen[bytes]:
+    with (bench.room / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*bench.pybuild.launch, *bench.all_words("--progress=plain", *words, output="type=cacheonly")],
+            env=bench.pybuild.person.environment() | {"PYBUILD_ROOT": str(bench.store)},
+            cwd=bench.room,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _until(reached: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < until, what
+        time.sleep(0.02)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_daemon_ends_with_the_command_that_started_it(jail: Bench) -> None:
+    jail.write(
+        f"FROM base\nENV OF={jail.room}\n"
+        "RUN (setsid sh -c 'trap \"\" TERM HUP; echo up >/up; sleep 1000 & sleep 1000' &) ;"
+        " while ! [ -s /up ]; do :; done\n"
+        "RUN test -s /up && ps | grep -c 'sleep 1000' >/left; true\n"
+    )
+    built, image = jail.image()
+    assert [one["text"] for one in built.named("note") if "identities" in one["text"]] == [JAILED]
+    # The one that is found is grep's own.
+    assert image.files()["left"] in (b"1\n", b"2\n")
+    assert processes_of(jail.room) == []
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGKILL"])
+def test_a_build_that_is_ended_leaves_no_process_and_no_secret(jail: Bench, how: str) -> None:
+    (jail.room / "secret").write_text("the words of the secret")
+    jail.write(
+        f"FROM base\nENV OF={jail.room}\n"
+        "RUN --mount=type=secret,id=one,target=/etc/secret --mount=type=cache,target=/cache"
+        " trap '' TERM INT HUP; cat /etc/secret >/dev/null; (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n"
+    )
+    secret = f"--secret=id=one,src={jail.room}/secret"
+    process = _start(jail, secret)
+    _until(lambda: " started\n" in _text(jail.room / "log"), "the command starts")
+    if how == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        os.kill(process.pid, getattr(signal, how))
+    process.wait(60)
+    _until(lambda: processes_of(jail.room) == [], "all processes end")
+    # What a kill leaves the next build sweeps.
+    jail.write("FROM base\nRUN true\n")
+    jail.build()
+    assert leftovers(jail.store) == []
+    found = subprocess.run(["grep", "-r", "the words of the secret", jail.store], capture_output=True, check=False)
+    assert (found.returncode, found.stdout) == (1, b"")
+
+
+def test_the_keeper_of_a_command_killed_is_told_and_nothing_is_left(jail: Bench) -> None:
+    jail.write(f"FROM base\nENV OF={jail.room}\nRUN (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n")
+    process = _start(jail)
+    _until(lambda: " started\n" in _text(jail.room / "log"), "the command starts")
+    (command,) = [pid for pid in processes_of(jail.room) if b"started" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    keeper = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(keeper, signal.SIGKILL)
+    assert process.wait(60) == 1
+    assert (
+        "error[killed]: the process that looked after the command was killed from outside\n"
+        in (jail.room / "log").read_text()
+    )
+    _until(lambda: processes_of(jail.room) == [], "all processes end")
+    assert leftovers(jail.store) == []
+
+
+def test_the_exit_code_and_the_signal_are_the_command_s(jail: Bench) -> None:
+    jail.write("FROM base\nRUN exit 7\n")
+    assert jail.build(check=False).error["message"].endswith(": exit code: 7")
+    jail.write("FROM base\nRUN kill -SEGV $$\n")
+    assert jail.build(check=False).error["message"].endswith(": signal 11, exit code: 139")
+    jail.write('FROM base\nRUN ["/no/such"]\n')
+    missing = jail.build(check=False).error
+    assert (missing["code"], missing["message"]) == (
+        "command-not-found",
+        'exec: "/no/such": stat /no/such: no such file or directory',
+    )
