@@ -162,7 +162,7 @@ def _execute(
     done = runner.run(command, output=lambda stream, data: _write(streams[stream], data), stdin=request.stdin)
     clean_stubs(draft.tree, done.stubs)
     put_back(draft, done.put_back)
-    note_command(draft.folder, draft.tree, draft.folder / "command.owners")
+    note_command(draft.folder, draft.tree, draft.folder / "command.owners", command.held_owners)
     return done.status
 
 

@@ -72,7 +72,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
         raise _failure(step, done.status, _little_room(draft.folder))
     clean_stubs(draft.tree, done.stubs)
     put_back(draft, done.put_back)
-    note_command(draft.folder, draft.tree, draft.folder / "command.owners")
+    note_command(draft.folder, draft.tree, draft.folder / "command.owners", command.held_owners)
 
 
 def _allowed(step: RunStep, allow: frozenset[str]) -> None:

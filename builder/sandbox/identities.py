@@ -2,7 +2,7 @@
 
 Who a process is must go on to its children and through execve(2), without a race with what it becomes next. The kernel
 carries one number for us: RLIMIT_LOCKS, which has meant nothing since Linux 2.4.25, is inherited so and shared by a
-process's threads. Its soft limit is the place of the credentials in a list; as it comes, unlimited, it means root's.
+process's threads. Its soft limit is the place of the credentials in a list; 0, which a command begins with, is root's.
 
 source   getrlimit(2), "RLIMIT_LOCKS", "Notes"; credentials(7); execve(2)
 """
@@ -16,6 +16,7 @@ import stat
 import struct
 from dataclasses import replace
 
+from builder.errors import HostError
 from builder.layer.ownership import Owner
 from builder.sandbox import credentials
 from builder.sandbox.caller import AT_FDCWD, Place
@@ -58,6 +59,12 @@ class Identities(Owning):
             place = self._places[who] = len(self._known)
             self._known.append(who)
         highest = resource.prlimit(self._caller.pid, RLIMIT_LOCKS)[1]
+        if 0 <= highest < place:
+            raise HostError(
+                f"the ids of processes cannot be kept: the hard limit RLIMIT_LOCKS is {highest}",
+                code="no-supervisor",
+                hint="start pybuild without this limit, which has had no other meaning since Linux 2.4.25",
+            )
         resource.prlimit(self._caller.pid, RLIMIT_LOCKS, (place, highest))
         return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 
 from builder.layer.ownership import Owner
 from builder.sandbox.caller import AT_FDCWD, Place
@@ -16,6 +17,8 @@ from builder.sandbox.identities import Identities
 from builder.sandbox.owning import Files
 from native.notify import Listener
 
+_HOW = struct.Struct("=QQQ")
+"""struct open_how: flags, mode, resolve. source: openat2(2)."""
 _CREATE = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 ANSWERED = -1
 """What no call returns: the caller was answered already."""
@@ -51,12 +54,11 @@ class Making:
         return self._link(target, self._caller.at(folder, path, follow=False))
 
     def _link(self, target: int, place: Place) -> int | None:
-        owner = self._owner(place)
+        owner = self._owner(place, special=True)
         if owner is None:
             return None
         os.symlink(self._caller.text(target), place[0])
-        self._files.give(place, *owner)
-        return 0
+        return self._given(place, owner)
 
     def _on_mknod(self, path: int, mode: int, rdev: int, *_: int) -> int | None:
         return self._node(AT_FDCWD, path, mode, rdev)
@@ -68,11 +70,16 @@ class Making:
         if stat.S_IFMT(mode) in (stat.S_IFCHR, stat.S_IFBLK):
             return self._identities.node(folder, path, mode, rdev)
         place = self._caller.at(folder, path, follow=False)
-        owner = self._owner(place)
+        owner = self._owner(place, special=not stat.S_ISREG(mode))
         if owner is None:
             return None
         os.mknod(place[0], mode & ~self._caller.umask)
+        return self._given(place, owner)
+
+    def _given(self, place: Place, owner: Owner) -> int:
         self._files.give(place, *owner)
+        if owner == (0, 0):
+            self._files.note(place, 0, 0)  # the path may be known as somebody else's
         return 0
 
     def _on_open(self, path: int, flags: int, mode: int, *_: int) -> int | None:
@@ -82,6 +89,15 @@ class Making:
         return self._file(self._caller.at(AT_FDCWD, path), _CREATE, mode)
 
     def _on_openat(self, folder: int, path: int, flags: int, mode: int, *_: int) -> int | None:
+        return self._file(self._caller.at(folder, path), flags, mode)
+
+    def _on_openat2(self, folder: int, path: int, how: int, size: int, *_: int) -> int | None:
+        if size & 0xFFFFFFFF < _HOW.size:
+            return None
+        flags, mode, resolve = _HOW.unpack(self._caller.read(how, _HOW.size))
+        if resolve or not flags & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY):
+            # Whoever restricts how a path is resolved makes files that are root's; no package's script is known to.
+            return None
         return self._file(self._caller.at(folder, path), flags, mode)
 
     def _file(self, place: Place, flags: int, mode: int) -> int | None:
@@ -96,7 +112,12 @@ class Making:
         owner = self._owner((place[0] + b"/x", True) if nameless else place)
         if owner is None:
             return None
-        fd = os.open(place[0], flags | os.O_CLOEXEC | os.O_NOCTTY, mode & 0o7777 & ~self._caller.umask)
+        try:
+            fd = os.open(place[0], flags | os.O_CLOEXEC | os.O_NOCTTY, mode & 0o7777 & ~self._caller.umask)
+        except FileNotFoundError:
+            if os.path.islink(place[0]):
+                return None  # to /dev/stdout, perhaps, which is another one for whoever called
+            raise
         try:
             self._files.give((b"self/fd/%d" % fd, True), *owner)
             self._listener.give(self._caller.identifier, fd, close_on_exec=bool(flags & os.O_CLOEXEC))
@@ -104,8 +125,12 @@ class Making:
             os.close(fd)
         return ANSWERED
 
-    def _owner(self, place: Place) -> Owner | None:
-        """Whose a new file at *place* is to be; None for root's, which the kernel makes by itself."""
+    def _owner(self, place: Place, *, special: bool = False) -> Owner | None:
+        """Whose a new file at *place* is to be; None for root's, which the kernel makes by itself.
+
+        special   a link, fifo or socket, which may get the inode, or the path, of one that somebody else owned: where
+                  any is known root's are made, and noted, like others'
+        """
         uid, gid = self._identities.owner_of_new()
         above = place[0].rstrip(b"/").rpartition(b"/")[0] or b"/"
         try:
@@ -113,4 +138,4 @@ class Making:
                 gid = self._files.status((above, True)).st_gid
         except OSError:
             return None  # whatever is wrong with it, the kernel says it better
-        return (uid, gid) if (uid, gid) != (0, 0) else None
+        return (uid, gid) if (uid, gid) != (0, 0) or (special and self._files.links) else None

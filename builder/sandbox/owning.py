@@ -32,8 +32,7 @@ class Files:
         """What an image would say of it."""
         path, follow = place
         status = os.stat(path, follow_symlinks=follow)
-        owner = self.links.get((status.st_dev, status.st_ino)) if self.links else None
-        return ownership.told_status(status, ownership.read(path, follow=follow), owner)
+        return ownership.told_status(status, ownership.read(path, follow=follow), self._of_link(status))
 
     def is_recorded(self, place: Place) -> bool:
         """Whether anything is recorded of it; told cheaply, for it is asked of every file. raises OSError."""
@@ -42,8 +41,30 @@ class Files:
             return True
         if not self.links:
             return False
-        status = os.stat(path, follow_symlinks=follow)
-        return (status.st_dev, status.st_ino) in self.links
+        return self._of_link(os.stat(path, follow_symlinks=follow)) is not None
+
+    def noted(self, place: Place) -> ownership.Owner | None:
+        """What is noted of a link or special file."""
+        if not self.links:
+            return None
+        try:
+            return self._of_link(os.stat(place[0], follow_symlinks=place[1]))
+        except OSError:
+            return None
+
+    def is_special(self, place: Place) -> bool:
+        """Whether it is a link or special file."""
+        try:
+            mode = os.stat(place[0], follow_symlinks=place[1]).st_mode
+        except OSError:
+            return False
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+    def _of_link(self, status: os.stat_result) -> ownership.Owner | None:
+        # A file or folder may have the inode of a link that was removed.
+        if not self.links or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            return None
+        return self.links.get((status.st_dev, status.st_ino))
 
     def give(self, place: Place, uid: int, gid: int) -> None:
         """Make it *uid*'s and *gid*'s, UNCHANGED leaving one."""
@@ -52,13 +73,13 @@ class Files:
             now = self.status(place)
             uid, gid = now.st_uid if uid == UNCHANGED else uid, now.st_gid if gid == UNCHANGED else gid
         if ownership.give(path, uid, gid, follow=follow):
-            if self.links:
-                status = os.stat(path, follow_symlinks=follow)
-                self.links.pop((status.st_dev, status.st_ino), None)
+            if self.noted(place) is not None:
+                self.note(place, uid, gid)  # the line before says something else
         else:
-            self._note(place, uid, gid)
+            self.note(place, uid, gid)
 
-    def _note(self, place: Place, uid: int, gid: int) -> None:
+    def note(self, place: Place, uid: int, gid: int) -> None:
+        """Remember whose a link or special file is that is called so now."""
         path, follow = place
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
         try:

@@ -148,7 +148,7 @@ def _supervise(child: _Child, fd: int, wanted: Supervision) -> int:
     # Only the first call of the kind starts a supervisor: most commands never make one.
     from builder.sandbox import supervisor
 
-    child.supervisor = supervisor.fork(wanted, child.listener, child.root, child.command)
+    child.supervisor = supervisor.fork(wanted, child.listener, child.root, child.command, child.report)
     for number in (child.listener, child.root):
         os.close(number)
     child.listener = child.root = -1
@@ -225,7 +225,8 @@ def _reap(children: dict[int, _Child], jailed: bool) -> list[_Child]:
         if pid == 0:
             break
         child = children.pop(pid, None)
-        if child is None:  # a supervisor, which was killed
+        if child is None:
+            _end_unsupervised(children, pid, status)
             continue
         if child.supervisor:
             # Before its command's end is told: what it noted is complete then.
@@ -250,6 +251,25 @@ def _end_orphans(children: dict[int, _Child]) -> None:
             for below in (*orphans.descendants(pid), pid):
                 with suppress(ProcessLookupError):
                     os.kill(below, signal.SIGKILL)
+
+
+def _end_unsupervised(children: dict[int, _Child], supervisor: int, status: int) -> None:
+    """End the command whose *supervisor* has ended by itself: the kernel would answer its calls with ENOSYS."""
+    for child in children.values():
+        if child.supervisor != supervisor:
+            continue
+        child.supervisor = 0
+        if os.WIFSIGNALED(status):  # else it said itself what was wrong
+            number = os.WTERMSIG(status)
+            _tell(
+                child.report,
+                HostError(
+                    f"the process that answers for the owners of a command's files was ended by signal {number}",
+                    code="supervisor-gone",
+                    hint="most likely memory ran out: see the kernel's log",
+                ),
+            )
+        os.kill(child.pid, signal.SIGKILL)
 
 
 def _kill(children: dict[int, _Child], report: int, ending: signal.Signals) -> bool:

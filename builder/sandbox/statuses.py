@@ -12,6 +12,9 @@ from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 # struct stat: <asm/stat.h> on x86_64, <asm-generic/stat.h> on aarch64
 _X86_64 = struct.Struct("=QQQIIIIQqqqqQqQqQ24x")
 _AARCH64 = struct.Struct("=QQIIIIQQqiiqqQqQqQ8x")
+# struct stat64 of their 32-bit programs, i386's and arm's: <asm/stat.h>
+_I386 = struct.Struct("=Q4xIIIIIQ4xqIQIIIIIIQ")
+_ARM = struct.Struct("=Q4xIIIIIQ4x4xqI4xQIIIIIIQ")
 # struct statx, <linux/stat.h>: up to stx_mnt_id, which is left out as are the birth time and the attributes
 _STATX = struct.Struct("=IIQIIIHHQQQQqI4xqI4xqI4xqI4xIIII112x")
 _BASIC = 0x7FF
@@ -25,7 +28,9 @@ class Statuses:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._caller = files.caller
-        self._pack = _x86_64 if os.uname().machine == "x86_64" else _aarch64
+        x86_64 = os.uname().machine == "x86_64"
+        self._pack = _x86_64 if x86_64 else _aarch64
+        self._layout_of_32_bits = _I386 if x86_64 else _ARM
 
     def _on_stat(self, path: int, buffer: int, *_: int) -> int | None:
         return self._tell(self._caller.at(AT_FDCWD, path), buffer)
@@ -40,6 +45,19 @@ class Statuses:
         follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
         return self._tell(self._caller.at(folder, path, follow=follow, empty=empty), buffer)
 
+    def _on_stat64(self, path: int, buffer: int, *_: int) -> int | None:
+        return self._tell_short(self._caller.at(AT_FDCWD, path), buffer)
+
+    def _on_lstat64(self, path: int, buffer: int, *_: int) -> int | None:
+        return self._tell_short(self._caller.at(AT_FDCWD, path, follow=False), buffer)
+
+    def _on_fstat64(self, fd: int, buffer: int, *_: int) -> int | None:
+        return self._tell_short(self._caller.open(fd), buffer)
+
+    def _on_fstatat64(self, folder: int, path: int, buffer: int, flags: int, *_: int) -> int | None:
+        follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
+        return self._tell_short(self._caller.at(folder, path, follow=follow, empty=empty), buffer)
+
     def _on_statx(self, folder: int, path: int, flags: int, _mask: int, buffer: int, *_: int) -> int | None:
         follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
         place = self._caller.at(folder, path, follow=follow, empty=empty)
@@ -52,6 +70,12 @@ class Statuses:
         if not self._is_recorded(place):
             return None
         self._caller.write(buffer, self._pack(self._files.status(place)))
+        return 0
+
+    def _tell_short(self, place: Place, buffer: int) -> int | None:
+        if not self._is_recorded(place):
+            return None
+        self._caller.write(buffer, _stat64(self._layout_of_32_bits, self._files.status(place)))
         return 0
 
     def _is_recorded(self, place: Place) -> bool:
@@ -101,6 +125,23 @@ def _aarch64(status: os.stat_result) -> bytes:
         0,
         status.st_blocks,
         *_times(status),
+    )
+
+
+def _stat64(layout: struct.Struct, status: os.stat_result) -> bytes:
+    return layout.pack(
+        status.st_dev,
+        status.st_ino & 0xFFFFFFFF,
+        status.st_mode,
+        status.st_nlink,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        status.st_size,
+        status.st_blksize,
+        status.st_blocks,
+        *(part & 0xFFFFFFFF for part in _times(status)),
+        status.st_ino,
     )
 
 

@@ -11,6 +11,7 @@ What is emulated is who owns what. Who may do what is not: a program run by anot
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from dataclasses import dataclass
 
@@ -29,8 +30,9 @@ _O_TMPFILE = 0o20000000  # without O_DIRECTORY, whose bit differs between machin
 _ASKED_ABOUT_ALWAYS = (
     *("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups"),
     *("getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "capset"),
-    *("stat", "fstat", "lstat", "newfstatat", "statx"),
-    *("creat", "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "execve", "execveat", "chroot"),
+    *("stat", "fstat", "lstat", "newfstatat", "statx", "stat64", "fstat64", "lstat64", "fstatat64"),
+    *("creat", "openat2", "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "execve", "execveat"),
+    *("rename", "renameat", "renameat2", "link", "linkat", "chroot"),
 )
 
 
@@ -74,6 +76,9 @@ def hand_over(wanted: Supervision, channel: socket.socket, root: int) -> None:
 
     raises   HostError where the command could not work without: no listener can be had
     """
+    if wanted.single:
+        # Root's credentials: whatever limit we were started with would be somebody's place among them.
+        resource.setrlimit(RLIMIT_LOCKS, (0, resource.prlimit(0, RLIMIT_LOCKS)[1]))
     try:
         listener = notify.listen(notified.program(watches(wanted)))
     except OSError as error:

@@ -4,6 +4,8 @@ It is forked when the first call comes, by the server, so that it is outside of 
 neither sees nor kills it, and is the first process in there, as always. It has the command's root, so that paths mean
 the same, and ends when it is killed, which is when the command has ended. A call that it cannot answer the kernel does.
 
+One that cannot go on says why, and the server ends its command, which would be told ENOSYS by the kernel from then on.
+
 It waits for nothing but the next call: what might block (a fifo, a lock) is never opened, and each file is named anew
 with each call. Whoever it serves may change a path between its look and the kernel's: this emulates, it guards nothing.
 
@@ -19,11 +21,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from builder.errors import BuilderError
 from builder.layer import ownership
 from builder.sandbox.caller import Caller, Proc
+from builder.sandbox.channel import ERROR, Sender, as_internal
 from builder.sandbox.command import Command
 from builder.sandbox.identities import Identities
 from builder.sandbox.making import ANSWERED, Making
+from builder.sandbox.moving import Moving
 from builder.sandbox.owning import Files, Owning
 from builder.sandbox.peers import Peers
 from builder.sandbox.statuses import Statuses
@@ -31,13 +36,16 @@ from builder.sandbox.supervision import Supervision
 from native import constants, notified, syscalls
 from native.notify import Listener
 
+TOLD = 3
+"""The exit code of a supervisor that said why it ends."""
 _Handler = Callable[..., int | None]
 
 
-def fork(wanted: Supervision, listener: int, root: int, command: int) -> int:
+def fork(wanted: Supervision, listener: int, root: int, command: int, report: int) -> int:
     """The process id of the supervisor of those whom *listener* tells of.
 
     root      a descriptor of the command's root;  command  the memory file that the pickled command is in
+    report    receives the error of a supervisor that cannot go on, which then ends with the code TOLD
     """
     pid = os.fork()
     if pid:
@@ -50,10 +58,14 @@ def fork(wanted: Supervision, listener: int, root: int, command: int) -> int:
             file.seek(0)
             value = pickle.load(file)
         assert isinstance(value, Command)
-        _close_others({0, 1, 2, listener, root})
+        _close_others({0, 1, 2, listener, root, report})
         _supervise(wanted, listener, root, value)
+    except BuilderError as error:
+        Sender(report).send(ERROR, error)
+    except BaseException as error:  # the last line of a process: whatever it is must be told
+        Sender(report).send(ERROR, as_internal(error))
     finally:
-        os._exit(1)
+        os._exit(TOLD)
 
 
 def _close_others(kept: set[int]) -> None:
@@ -92,7 +104,7 @@ def _handlers(wanted: Supervision, files: Files, listener: Listener) -> dict[str
         parts: tuple[object, ...] = (Owning(files),)
     else:
         identities = Identities(files)
-        parts = (identities, Statuses(files), Making(files, identities, listener), Peers(identities))
+        parts = (identities, Statuses(files), Making(files, identities, listener), Moving(files), Peers(identities))
     return {
         name: handler
         for part in parts

@@ -6,8 +6,12 @@ definition. ``worlds.comparing`` says whether another one made the same.
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from worlds.building import Bench, Image
@@ -82,6 +86,8 @@ def bench_of(rung: Rung, ordinary: Person, room: Path, workroom: Path) -> Bench:
     return Bench(pybuild=pybuild, room=folder, base=folder, words=rung.words)
 
 
+_PROGRAMS = Path(__file__).with_name("programs")
+
 # --- Dockerfiles ----------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +95,7 @@ def bench_of(rung: Rung, ordinary: Person, room: Path, workroom: Path) -> Bench:
 class Case:
     """One Dockerfile, over ``base``: a busybox, or Debian with apt.
 
+    programs   of the folder ``programs``, compiled into the context, for this machine or its 32-bit ones
     single   with sub-ids it makes another image, which docs/differences.md tells of
     """
 
@@ -96,6 +103,7 @@ class Case:
     base: str
     dockerfile: str
     files: Mapping[str, str] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
     single: bool = False
 
     def __str__(self) -> str:
@@ -103,11 +111,39 @@ class Case:
 
     def build(self, bench: Bench, *words: str, timeout: float = 300) -> tuple[str, Image]:
         """The note on isolation and identities, and the image."""
-        bench.write(self.dockerfile, self.files)
+        bench.write(self.dockerfile, {**self.files, **{name: _compiled(name) for name in self.programs}})
         built, image = bench.image(*words, *proxy_arguments(), timeout=timeout)
         (note,) = [one["text"] for one in built.named("note") if one["text"].startswith("isolation: ")]
         return str(note), image
 
+
+@cache
+def _compiled(name: str) -> bytes:
+    """A static program, of any name with "32" in it the machine's 32-bit one, which has no library."""
+    small = ["-m32", "-ffreestanding", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector"]
+    options = small if "32" in name else ["-pthread"]
+    with tempfile.TemporaryDirectory() as folder:
+        argv = ["gcc", "-O1", "-static", *options, "-o", f"{folder}/{name}", _PROGRAMS / f"{name}.c"]
+        subprocess.run(argv, check=True)
+        return Path(folder, name).read_bytes()
+
+
+CALLS = Case(
+    name="calls",
+    base="busybox",
+    programs=("owners", "owners32") if platform.machine() == "x86_64" else ("owners",),
+    single=True,
+    # Its answers, and what the next command and the layers say of what it made.
+    dockerfile="""\
+FROM base
+COPY --chmod=755 owners* /bin/
+WORKDIR /work
+RUN owners > /told && if test -e /bin/owners32; then owners32 > /told32; fi
+RUN find . -exec stat -c '%n %F %u:%g %a %t:%T' {} + | sort > /told-later
+USER 2147483647:2000000000
+RUN id > /tmp/id; touch /tmp/mine; stat -c '%u:%g' /tmp/mine >> /tmp/id
+""",
+)
 
 FILES = Case(
     name="files",
@@ -144,6 +180,21 @@ WORKDIR /home/nobody/work
 RUN id -u > id; id -g >> id; touch mine; mkdir -m 2755 folder; touch folder/inner; mkfifo pipe; ln -s id link
 USER root
 RUN chown -R 4:5 /home/nobody && rm /home/nobody/work/mine
+""",
+)
+
+LINKS = Case(
+    name="links",
+    base="busybox",
+    # Links and fifos of a lower layer come to other paths, and others to theirs.
+    dockerfile="""\
+FROM base
+RUN mkdir -p /l/folder && cd /l && for n in 1 2 3 4 5 6 7; do ln -s to $n; mkfifo f$n; done \\
+ && chown -h 5:6 1 2 3 4 5 6 7 && chown 7:8 f1 f2 f3 f4 && ln -s x folder/link && chown -h 9:10 folder/link
+RUN cd /l && mv 1 renamed && ln -sfn other 2 && rm 3 && ln -s again 3 && mv 4 5 && mv f1 folder/ && mv f2 f3 && ln f4 f8 \\
+ && mv f5 f6 && rm f7 && mkfifo f7 && cp -a folder copied && chown -h 0:0 6 && mv 7 /
+RUN cd /l && mv folder moved && mv copied again && mv moved/link moved/l && ln -s new a && chown -h 11:12 a && ln -sf b a \\
+ && mkdir sub && mv again sub/ && mv sub other && touch -h renamed
 """,
 )
 
@@ -215,7 +266,7 @@ RUN id > /var/lib/redis/id; touch /var/lib/redis/dump; \\
 """,
 )
 
-CASES = (FILES, SEEN, USERS, PACKAGES)
+CASES = (CALLS, FILES, LINKS, SEEN, USERS, PACKAGES)
 
 
 def matrix(*cases: Case) -> list[tuple[Rung, Case]]:
