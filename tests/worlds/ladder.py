@@ -191,10 +191,10 @@ LINKS = Case(
 FROM base
 RUN mkdir -p /l/folder && cd /l && for n in 1 2 3 4 5 6 7; do ln -s to $n; mkfifo f$n; done \\
  && chown -h 5:6 1 2 3 4 5 6 7 && chown 7:8 f1 f2 f3 f4 && ln -s x folder/link && chown -h 9:10 folder/link
-RUN cd /l && mv 1 renamed && ln -sfn other 2 && rm 3 && ln -s again 3 && mv 4 5 && mv f1 folder/ && mv f2 f3 && ln f4 f8 \\
- && mv f5 f6 && rm f7 && mkfifo f7 && cp -a folder copied && chown -h 0:0 6 && mv 7 /
-RUN cd /l && mv folder moved && mv copied again && mv moved/link moved/l && ln -s new a && chown -h 11:12 a && ln -sf b a \\
- && mkdir sub && mv again sub/ && mv sub other && touch -h renamed
+RUN cd /l && mv 1 renamed && ln -sfn other 2 && rm 3 && ln -s again 3 && mv 4 5 && mv f1 folder/ && mv f2 f3 \\
+ && ln f4 f8 && mv f5 f6 && rm f7 && mkfifo f7 && cp -a folder copied && chown -h 0:0 6 && mv 7 /
+RUN cd /l && mv folder moved && mv copied again && mv moved/link moved/l && ln -s new a && chown -h 11:12 a \\
+ && ln -sf b a && mkdir sub && mv again sub/ && mv sub other && touch -h renamed
 """,
 )
 
