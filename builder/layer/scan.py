@@ -80,19 +80,20 @@ class Attributes:
 
     def __init__(self, root: Path) -> None:
         self._prefix = os.fsencode(root) + b"/"
+        self._longest = _LONGEST - len(self._prefix)
 
     def xattrs(self, path: bytes, mode: int) -> dict[bytes, bytes]:
         """What a layer keeps. xattr(7): user attributes are only on files and folders, capabilities only on files."""
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return {}
-        if len(path) < _LONGEST:
+        if len(path) < self._longest:
             return xattrs.read(self._prefix + path)
         with self._above(path) as place:
             return xattrs.read(place)
 
     def link(self, path: bytes) -> bytes:
         """A symbolic link's target."""
-        if len(path) < _LONGEST:
+        if len(path) < self._longest:
             return os.readlink(self._prefix + path)
         with self._above(path) as place:
             return os.readlink(place)

@@ -145,6 +145,19 @@ def test_a_hard_link_to_a_folder_is_refused(root: Path) -> None:
     assert refused(root, folder("d"), hard("a", "d")).message == "'a' is a hard link to a folder"
 
 
+def test_a_path_that_is_too_long_only_together_with_its_roots_is_scanned(root: Path) -> None:
+    root = root / ("r" * 200)
+    root.mkdir()
+    path = "/".join(["d" * 99] * 39)  # with the root's, longer than PATH_MAX (limits.h)
+    apply(
+        tar({"name": path, "type": tarfile.DIRTYPE, "mode": 0o755}, link(f"{path}/l", "to")), root, whiteouts="remove"
+    )
+    assert [entry.link for entry in scan(root)][-1] == b"to"
+    known = index(root)
+    assert list(difference(known, root)) == []
+    assert list(known)[-2:] == [path.encode(), f"{path}/l".encode()]
+
+
 def test_a_name_that_is_too_long_is_refused(root: Path) -> None:
     error = refused(root, "n" * 256)
     assert (type(error), error.message) == (ImageError, f"cannot unpack the layer: '{'n' * 256}': File name too long")
