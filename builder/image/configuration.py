@@ -48,13 +48,13 @@ class RunConfig:
         try:
             words = {key: _words(value, name) for key, name in _WORDS.items()}
             return cls(
-                user=str(value.get("User") or ""),
+                user=_word(value, "User"),
                 exposed_ports=tuple(value.get("ExposedPorts") or ()),
                 env=words["env"] or (),
                 entrypoint=words["entrypoint"],
                 cmd=words["cmd"],
                 volumes=tuple(value.get("Volumes") or ()),
-                working_dir=str(value.get("WorkingDir") or ""),
+                working_dir=_word(value, "WorkingDir"),
                 labels={str(k): str(v) for k, v in (value.get("Labels") or {}).items()},
                 stop_signal=str(value.get("StopSignal") or ""),
                 shell=words["shell"],
@@ -108,7 +108,21 @@ def _words(value: Json, name: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ImageError(f"not an image configuration: {name} is not a list of strings", code="invalid-document")
+    for word in words:
+        _check(word, name)
     return tuple(words)
+
+
+def _word(value: Json, name: str) -> str:
+    word = str(value.get(name) or "")
+    _check(word, name)
+    return word
+
+
+def _check(word: str, name: str) -> None:
+    """A NUL ends every string that the kernel is given: execve(2), chdir(2)."""
+    if "\0" in word:
+        raise ImageError(f"not an image configuration: {name} holds a NUL", code="invalid-document")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,8 +174,8 @@ def _full_name(item: Descriptor) -> Reference | None:
 
 def _of_folder(path: Path) -> Content:
     try:
-        with open(path / "index.json", "rb") as file:
-            data = file.read(DOCUMENT_LIMIT + 1)
+        with _opened(path / "index.json") as file:
+            data = file.read(DOCUMENT_LIMIT + 1) or b""
     except FileNotFoundError:
         raise ImageError(
             f"{path} is not an OCI layout: it has no index.json",
@@ -186,11 +186,14 @@ def _of_folder(path: Path) -> Content:
         raise ImageError(f"{path / 'index.json'} is too large", code="document-too-large")
 
     def opened(digest: Digest) -> BinaryIO:
-        # Not to hang where a pipe lies in a blob's place: O_NONBLOCK says nothing for files.
-        fd = os.open(path / "blobs" / digest.algorithm / digest.hex, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return open(fd, "rb", buffering=0)
+        return _opened(path / "blobs" / digest.algorithm / digest.hex)
 
     return Content(open=opened, made={}, manifests=read_root(data))
+
+
+def _opened(path: Path) -> BinaryIO:
+    # Not to hang where a pipe lies in a file's place: O_NONBLOCK says nothing for files.
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def _of_file(path: Path) -> Content:

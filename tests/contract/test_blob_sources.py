@@ -271,3 +271,12 @@ def test_a_pipe_in_a_blobs_place_does_not_hang(store, tmp_path):
     os.mkfifo(path)
     with source.open(layer) as stream, pytest.raises(ImageError, match="has 0 bytes, not"):
         stream.read()
+
+
+def test_pipes_in_the_place_of_a_layouts_files_keep_nobody_waiting(store, tmp_path):
+    where = tmp_path / "layout"
+    where.mkdir()
+    os.mkfifo(where / "index.json")
+    with pytest.raises(ImageError) as caught:
+        OciLayout(where).resolve()
+    assert caught.value.message == "index.json is not JSON: Expecting value: line 1 column 1 (char 0)"

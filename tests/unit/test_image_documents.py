@@ -124,6 +124,14 @@ def test_what_is_no_run_configuration_is_refused(value):
         ImageConfig.read(canonical(value))
 
 
+@pytest.mark.parametrize("value", [{"Env": ["A=\0"]}, {"WorkingDir": "/a\0b"}, {"User": "\0"}, {"Cmd": ["x", "y\0"]}])
+def test_a_nul_that_would_end_a_word_early_is_refused(value):
+    (name,) = value
+    with pytest.raises(ImageError) as caught:
+        ImageConfig.read(canonical({"config": value}))
+    assert caught.value.message == f"not an image configuration: {name} holds a NUL"
+
+
 def test_an_image_configuration_is_written_as_it_was_read():
     value = {
         "architecture": "amd64",
