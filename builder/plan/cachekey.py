@@ -13,11 +13,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from builder.image.names import Digest, Platform
+from builder.plan.redaction import redacted
 from builder.plan.steps import (
     AnyStep,
     BindMount,
     CacheMount,
     CopyStep,
+    GitTree,
+    RemoteFile,
     RunStep,
     SecretMount,
     SshMount,
@@ -44,6 +47,9 @@ EXCLUDED: dict[tuple[type, str], str] = {
 }
 """Fields that do not change the digest, and why."""
 
+_ADDRESSES: dict[type, tuple[str, ...]] = {RemoteFile: ("url",), GitTree: ("url", "remote")}
+"""Whose credentials are left out: they are kept nowhere, and what comes is told by its content."""
+
 
 def step_digest(
     step: AnyStep, *, platform: Platform, around: Mapping[str, Any] = _NOTHING
@@ -65,9 +71,12 @@ def step_digest(
 def _record(value: Any) -> dict[str, Any]:
     """The fields of a dataclass that count."""
     kind = type(value)
-    return {
+    found = {
         field.name: _plain(getattr(value, field.name)) for field in fields(value) if (kind, field.name) not in EXCLUDED
     }
+    for name in _ADDRESSES.get(kind, ()):
+        found[name] = redacted(found[name])
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from builder.dockerfile.words import expand
 from builder.errors import DockerfileError
+from builder.plan.redaction import redacted
 
 
 def title(original: str, env: Mapping[str, str], escape: str, *, command: bool = False) -> str:
@@ -22,4 +23,5 @@ def title(original: str, env: Mapping[str, str], escape: str, *, command: bool =
         # It is for people: a line that only the shell understands is shown as it is.
         text = original
     name, _, rest = text.strip().partition(" ")
-    return " ".join(f"{name.upper()} {rest}".split("\n")).strip()
+    # A token that an ARG gave would be in every log.
+    return redacted(" ".join(f"{name.upper()} {rest}".split("\n")).strip())

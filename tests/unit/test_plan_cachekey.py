@@ -180,3 +180,18 @@ def test_a_proxy_does_not_change_a_key() -> None:
 def test_bytes_that_are_no_text_have_a_key() -> None:
     step = copy_step(plan("FROM a\nCOPY <<E /f\nx\nE\n"))
     assert digest(replace(step, inline=(InlineFile(name="E", content="\udcff"),))) != digest(step)
+
+
+def test_credentials_in_an_address_are_in_no_part_and_do_not_count() -> None:
+    def parts(password: str) -> tuple[str, str]:
+        remote = RemoteFile(url=f"https://me:{password}@example.com/file", name="file")
+        git = GitTree(
+            url=f"https://{password}@example.com/repo.git#main", remote=f"https://{password}@example.com/repo.git"
+        )
+        made = step_digest(replace(COPY, remote=(remote,), git=(git,)), platform=AMD64)
+        return made[0], json.dumps(made[1])
+
+    first, said = parts("first")
+    assert "first" not in said
+    assert "https://xxxxx@example.com/file" in said
+    assert parts("second")[0] == first
