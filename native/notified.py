@@ -68,7 +68,6 @@ CALLS: Mapping[str, tuple[int, int, int, int]] = {
     "chdir": (80, 12, 49, 12),
     "creat": (85, 8, -1, 8),
     "openat": (257, 295, 56, 322),
-    "openat2": (437, 437, 437, 437),
     "mkdir": (83, 39, -1, 39),
     "mkdirat": (258, 296, 34, 323),
     "symlink": (88, 83, -1, 83),

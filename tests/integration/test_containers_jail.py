@@ -1,4 +1,4 @@
-"""What a command finds in a container of Docker's default profile, where nothing can be mounted; and other containers."""
+"""What a command finds in a container of Docker's default profile, where nothing can be mounted; and in others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def jail(containers: Containers, room: Path, busybox_oci: Path) -> Bench:
 def test_mounts_are_there_for_one_command_and_leave_nothing(jail: Bench) -> None:
     (jail.room / "secret").write_text("words")
     jail.write(
-        "FROM base AS other\nRUN mkdir /made && echo made >/made/file && echo under >/etc/secret && echo hosts >/etc/none\n"
+        "FROM base AS other\nRUN mkdir /made && echo made >/made/file && echo under >/etc/secret"
+        " && echo hosts >/etc/none\n"
         "FROM other\n"
         "RUN --mount=type=secret,id=one,target=/etc/secret,mode=0440,uid=3,gid=5"
         " --mount=type=bind,from=other,source=/made,target=/bound"
@@ -72,11 +73,13 @@ def test_a_secret_cannot_be_taken_into_the_image_but_by_copying(jail: Bench, how
 def test_proc_sys_and_the_streams_are_as_programs_expect_them(jail: Bench, room: Path) -> None:
     jail.write(
         "FROM base\nRUN echo 'joe:x:1000:1000::/:/bin/sh' >>/etc/passwd\n"
-        "RUN readlink /proc/self/exe /proc/thread-self/root >/told; cat /proc/self/comm /proc/sys/kernel/ostype >>/told;"
+        "RUN readlink /proc/self/exe /proc/thread-self/root >/told;"
+        " cat /proc/self/comm /proc/sys/kernel/ostype >>/told;"
         " echo to-stderr >/dev/stderr; echo to-stdout >/dev/stdout; echo through | cat /dev/stdin >>/told;"
         " { cat /dev/fd/3; cat /proc/self/fd/3; } 3</etc/passwd | wc -l >>/told;"
         " test -d /proc/1 || echo hidden >>/told; cd /proc/self && readlink /proc/self/cwd | sed s/[0-9]/n/g >>/told;"
-        " cd /; ls /proc/self/fd >>/told; cut -d' ' -f2 /proc/mounts >>/told; test -s /proc/meminfo && ls -d /sys/class >>/told;"
+        " cd /; ls /proc/self/fd >>/told; cut -d' ' -f2 /proc/mounts >>/told;"
+        " test -s /proc/meminfo && ls -d /sys/class >>/told;"
         " (: >/proc/sys/kernel/hostname) 2>&1 | cut -d: -f3 >>/told; /proc/self/exe echo applet >>/told;"
         " ls /proc/.. | grep -c proc >>/told; df / | wc -l >>/told\n"
         "USER joe\n"
@@ -151,7 +154,8 @@ def test_a_random_user_builds_what_copies_and_is_told_what_commands_want(
     bench.write("FROM base\nCOPY file /file\nRUN true\n", {"file": "content\n"})
     failed = bench.text()
     assert failed.err.splitlines()[-5:] == [
-        "error[user-namespaces-refused]: user namespaces are refused here, most likely by the container's seccomp profile",
+        "error[user-namespaces-refused]: user namespaces are refused here, most likely by the container's seccomp"
+        " profile",
         "  Dockerfile:3",
         "    RUN true",
         "    ^^^^^^^^",

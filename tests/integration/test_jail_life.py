@@ -67,7 +67,8 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_secret(jail: Bench, how:
     jail.write(
         f"FROM base\nENV OF={jail.room}\n"
         "RUN --mount=type=secret,id=one,target=/etc/secret --mount=type=cache,target=/cache"
-        " trap '' TERM INT HUP; cat /etc/secret >/dev/null; (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n"
+        " trap '' TERM INT HUP; cat /etc/secret >/dev/null;"
+        " (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n"
     )
     secret = f"--secret=id=one,src={jail.room}/secret"
     process = _start(jail, secret)

@@ -249,9 +249,11 @@ def test_without_an_ssh_agent_the_error_says_how_to_get_one() -> None:
 
 def test_named_contexts_have_names_like_images(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    assert contexts(
-        ["Base=d", "docker.io/library/alpine:latest=docker-image://alpine:3", "src=oci-layout:///x"]
-    ) == {"base": "d", "alpine": "docker-image://alpine:3", "src": "oci-layout:///x"}
+    assert contexts(["Base=d", "docker.io/library/alpine:latest=docker-image://alpine:3", "src=oci-layout:///x"]) == {
+        "base": "d",
+        "alpine": "docker-image://alpine:3",
+        "src": "oci-layout:///x",
+    }
 
 
 @pytest.mark.parametrize(
