@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -101,6 +100,8 @@ def _first_built(config: ImageConfig, world: World) -> str:
     record = world.store.records.find(image, image)
     if record is not None and isinstance(record.get("created"), str):
         return str(record["created"])
+    import datetime  # slow to import, and an image that was built before has its date
+
     now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
     world.store.records.put(image, image, {"created": now})
     return now
@@ -128,4 +129,6 @@ def _dated(
 
 
 def _rfc3339(epoch: int) -> str:
+    import datetime  # only for images with a date of their own
+
     return datetime.datetime.fromtimestamp(epoch, datetime.UTC).isoformat().replace("+00:00", "Z")

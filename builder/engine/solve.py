@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
@@ -45,6 +44,26 @@ class Solution:
     cached: int
 
 
+class _End:
+    """Where a stage ended, once it has: what the stages that take from it wait for."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._position: Position | None = None
+
+    def reached(self, position: Position | None) -> None:
+        """The stage ended there; None: nowhere, and whoever waits is stopped."""
+        self._position = position
+        self._done.set()
+
+    def result(self) -> Position:
+        """Waits for it. Stopped if there is none."""
+        self._done.wait()
+        if self._position is None:
+            raise Stopped
+        return self._position
+
+
 class Missed(Exception):
     """A step must be performed: raised by ``look_up`` to leave the walk."""
 
@@ -61,7 +80,7 @@ class Solver:
         self._inputs = inputs
         self._cache = Cache(world.store, performer.workshop.holds if performer else None)
         self._performer = performer
-        self._ends: list[Future[Position]] = [Future() for _ in plan.stages]
+        self._ends = [_End() for _ in plan.stages]
         self._cached = 0
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -76,12 +95,14 @@ class Solver:
         """
         if self._performer is None or len(self._plan.stages) == 1:
             for index in range(len(self._plan.stages)):
-                self._ends[index].set_result(self._walk(self._plan.stages[index]))
+                self._ends[index].reached(self._walk(self._plan.stages[index]))
         else:
             self._solve_at_once()
         return Solution(self._ends[-1].result(), self._cached)
 
     def _solve_at_once(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # brings logging along, and a cached build walks in order
+
         # A stage stands after those it takes from, and workers take stages in that order: whoever waits for another
         # stage waits for one that is already being walked, so there is no deadlock with any number of workers.
         with ThreadPoolExecutor(self._world.settings.jobs, thread_name_prefix="stage") as pool:
@@ -95,10 +116,10 @@ class Solver:
 
     def _end(self, index: int) -> None:
         try:
-            self._ends[index].set_result(self._walk(self._plan.stages[index]))
+            self._ends[index].reached(self._walk(self._plan.stages[index]))
         except BaseException as error:
             self._fail(error)
-            self._ends[index].set_exception(Stopped())
+            self._ends[index].reached(None)
 
     def _fail(self, error: BaseException) -> bool:
         """Stop everything, since *error* happened; whether it was the first. What fails later failed by that."""

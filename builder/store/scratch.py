@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import threading
 from pathlib import Path
 
@@ -96,6 +95,8 @@ def _remove_dead(path: Path) -> int:
     try:
         if not try_lock(fd):
             return 0
+        import shutil  # slow to import: it brings every compression along
+
         shutil.rmtree(path, ignore_errors=True)
         return 0 if path.exists() else 1
     finally:
