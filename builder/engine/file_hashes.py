@@ -44,16 +44,12 @@ class FileHashes:
         key = (status.st_dev, status.st_ino)
         found = known.get(key)
         # Whatever was read back: only what has the right form is believed.
-        if (
-            type(found) is tuple
-            and len(found) == 4
-            and found[2] == status.st_ctime_ns
-            and found[1] == status.st_mtime_ns
-            and found[0] == status.st_size
-            and type(found[3]) is bytes
-        ):
+        if type(found) is not tuple or len(found) != 4:
+            return None
+        size, mtime, ctime, fingerprint = found
+        if ctime == status.st_ctime_ns and mtime == status.st_mtime_ns and size == status.st_size:
             self._used.add(key)
-            return found[3]
+            return fingerprint if type(fingerprint) is bytes else None
         return None
 
     def _read(self) -> dict[Any, Any]:

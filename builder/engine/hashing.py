@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from builder.layer import xattrs
 from builder.plan.steps import CopyStep
 
 _CHUNK = 1 << 20
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 def selection_digest(root: SourceRoot, step: CopyStep) -> Digest:
@@ -53,7 +55,9 @@ class _Hasher:
             yield os.fsencode(match.name) + b"\0" + self._line(Picked(folder, "", name, match.status), b"", {})
         first: dict[tuple[int, int], bytes] = {}
         for picked in below(self._root, match, source, step.where):
-            yield self._line(picked, os.fsencode(join(picked.inner, picked.name)), first)
+            # os.fsencode, without its calls: this line runs for every file of a context.
+            inner = f"{picked.inner}/{picked.name}" if picked.inner else picked.name
+            yield self._line(picked, inner.encode(_ENCODING, _ERRORS), first)
 
     def _line(self, picked: Picked, inner: bytes, first: dict[tuple[int, int], bytes]) -> bytes:
         status = picked.status
@@ -64,7 +68,7 @@ class _Hasher:
                 earlier = first.setdefault((status.st_dev, status.st_ino), inner)
                 if earlier is not inner:
                     return b"link %b\0%b\0" % (earlier, inner)
-            fingerprint = self._fingerprint(picked)
+            fingerprint = self._root.hashes.find(status) or self._read(picked)
             return b"%o %b%d:%b%b\0" % (mode, owner, len(fingerprint), fingerprint, inner)
         if stat.S_ISDIR(mode):
             late = b"late " if picked.late else b""
@@ -74,14 +78,12 @@ class _Hasher:
             return b"%o %b%b\0%b\0" % (mode, owner, os.fsencode(target), inner)
         return b"%o %b%d %b\0" % (mode, owner, status.st_rdev, inner)
 
-    def _fingerprint(self, picked: Picked) -> bytes:
-        hashes = self._root.hashes
-        found = hashes.find(picked.status)
-        if found is None:
-            began = time.time_ns()
-            found, status = self._content(picked)
-            if status is not None:
-                hashes.remember(status, began, found)
+    def _read(self, picked: Picked) -> bytes:
+        """The fingerprint of a file that is not remembered; it is, from now on."""
+        began = time.time_ns()
+        found, status = self._content(picked)
+        if status is not None:
+            self._root.hashes.remember(status, began, found)
         return found
 
     def _content(self, picked: Picked) -> tuple[bytes, os.stat_result | None]:
