@@ -130,7 +130,7 @@ def test_an_unknown_mode_is_an_error(ordinary):
             {},
             "user namespaces are refused here, most likely by the container's seccomp profile",
             "start the container with a profile that allows clone and mount: podman's default one, "
-            "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+            "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined; or start it as root",
         ),
         (
             errno.EINVAL,
@@ -142,6 +142,7 @@ def test_an_unknown_mode_is_an_error(ordinary):
 )
 def test_a_refused_clone_is_explained(monkeypatch, number, settings, message, hint):
     monkeypatch.setattr(refusals, "_setting", lambda path, field=None: settings.get(path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     told = refusals.clone_refused(OSError(number, os.strerror(number)), OURS)
     assert (told.message, told.hint) == (message, hint)
 
