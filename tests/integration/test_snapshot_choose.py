@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from worlds.people import Person, whoever_runs_this
+from worlds.refusing import refuse
 from worlds.sandboxes import CLOSED_FUSE, NO_FUSE, as_person
 
 from builder.errors import HostError, UsageError
 from builder.sandbox.gate import call, identity
 from builder.snapshot import serving
 from builder.snapshot.choose import choose, overlay_refusal
+from builder.snapshot.copying import copy_tree
 from native import constants, syscalls
 from native.mounts import Mount, perform
 
@@ -66,6 +69,73 @@ def test_copies_are_taken_where_overlay_does_not_work(who: Person, store: Path) 
 
 def test_what_is_wanted_is_taken(who: Person, store: Path) -> None:
     assert inside(who, lambda: choose(store, "k", "copy").name) == "copy"
+
+
+ERRORS = [errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENOSPC]
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.__getitem__)
+@pytest.mark.parametrize("calls", [("fsopen", "mount"), ("mknod", "mknodat")], ids=["mounts", "whiteouts"])
+def test_whatever_refuses_what_an_overlay_needs_there_are_copies(
+    who: Person, store: Path, calls: tuple[str, ...], number: int
+) -> None:
+    def refused() -> tuple[str, str | None, str, str | None]:
+        refuse(calls, number)
+        taken = choose(store, "k").name
+        with pytest.raises(HostError) as error:
+            choose(store, "k", "overlay")
+        return taken, overlay_refusal(store), error.value.message, error.value.hint
+
+    taken, refusal, message, hint = inside(who, refused)  # type: ignore[misc]  # what it returns
+    assert taken == "copy"
+    what = "it cannot be mounted" if "mount" in calls else "a whiteout cannot be made"
+    assert refusal == f"{what}: {os.strerror(number)}"
+    assert message == f"overlayfs does not work in {store}: {refusal}"
+    assert hint == "put the store on ext4, xfs, btrfs or tmpfs, or use --isolation fuse-overlayfs or copy"
+    assert sorted(os.listdir(store)) == ["snapshots"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EINVAL], ids=errno.errorcode.__getitem__)
+def test_overlays_are_mounted_the_old_way_where_the_new_calls_are_refused(
+    who: Person, store: Path, number: int
+) -> None:
+    def refused() -> str:
+        refuse(("fsopen",), number)
+        return choose(store, "k", "overlay").name
+
+    assert inside(who, refused) == "overlay"
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.EXDEV], ids=errno.errorcode.__getitem__
+)
+def test_copies_are_read_and_written_where_the_kernel_may_not_copy(who: Person, store: Path, number: int) -> None:
+    def refused() -> bytes:
+        refuse(("ioctl", "copy_file_range"), number)
+        store.mkdir(parents=True)
+        (store / "from").mkdir()
+        (store / "from/file").write_bytes(b"data" * 100_000)
+        copy_tree(store / "from", store / "to")
+        return (store / "to/file").read_bytes()
+
+    assert inside(who, refused) == b"data" * 100_000
+
+
+def test_a_program_that_cannot_mount_is_told_with_its_own_words(
+    who: Person, store: Path, require: Callable[..., None], require_root: Callable[[], None]
+) -> None:
+    require("fuse-overlayfs")
+    require_root()
+
+    def refused() -> object:
+        refuse(("fsopen", "mount"), errno.EPERM)
+        return choose(store, "k", "fuse-overlayfs")
+
+    with pytest.raises(HostError) as error:
+        inside(who, refused, CLOSED_FUSE)
+    assert error.value.code == "fuse-overlayfs-failed"
+    assert error.value.message.startswith("fuse-overlayfs does not start: ")
+    assert error.value.hint == "use --isolation copy or auto"
 
 
 def test_the_program_is_taken_if_it_is_wanted_and_not_otherwise(
