@@ -6,6 +6,7 @@ SIGTERM.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -28,7 +29,11 @@ def entry() -> NoReturn:
     _hold_streams()
     _insist_on_utf8()
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(main(sys.argv[1:], Surroundings.of_process()))
+    code = main(sys.argv[1:], Surroundings.of_process())
+    # What is left goes with the process: the interpreter need not search it for circles when it ends. It took a
+    # twelfth of a cached build. Nothing waits for a finalizer here: effects are context managers.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _hold_streams() -> None:
