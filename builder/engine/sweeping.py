@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine.behind import snapshotter_of
 from builder.engine.measuring import Tree, measured, path_of
-from builder.errors import StoreError
 from builder.layer.removal import remove_tree
 
 if TYPE_CHECKING:
@@ -22,26 +21,27 @@ def remove_trees(store: Store, unwanted: Sequence[Tree], shelves: Sequence[str])
     shelves  the folders of snapshots whose drafts may be looked through
     """
     removed: list[Tree] = []
-    freed = 0
-    for tree in _leaves_first(store, unwanted):
-        size = measured(path_of(store, tree))
-        if tree.top == "mounts":
-            _clear(Path(path_of(store, tree)))
-        else:
-            try:
-                snapshotter_of(store.root, tree.shelf).remove(tree.name)
-            except StoreError as e:
-                if e.code != "snapshot-in-use":
-                    raise
-                continue  # a build holds it, or made another on it just now
-        removed.append(tree)
-        freed += size
+    sizes = {tree: measured(path_of(store, tree)) for tree in _leaves_first(store, unwanted)}
+    for shelf, trees in _by_shelf(sizes).items():
+        names = [tree.name for tree in trees]
+        # A build may hold some, or have made others on them just now: those stay.
+        gone = snapshotter_of(store.root, shelf).remove_all(names) if shelf else _clear_all(store, trees)
+        removed += [tree for tree in trees if tree.name in gone]
+    freed = sum(sizes[tree] for tree in removed)
     folders = [Path(path_of(store, Tree("snapshots", shelf, "drafts"))) for shelf in shelves]
     before = {path: measured(str(path)) for folder in (*folders, store.root / "tmp") for path in _inside(folder)}
     for shelf in shelves:
         snapshotter_of(store.root, shelf).sweep()
     store.scratch.sweep()
     return removed, freed + sum(size for path, size in before.items() if not path.exists())
+
+
+def _by_shelf(trees: Iterable[Tree]) -> dict[str, list[Tree]]:
+    """Snapshots by the shelf that they are on; the folders of cache mounts under ""."""
+    found: dict[str, list[Tree]] = {}
+    for tree in trees:
+        found.setdefault("" if tree.top == "mounts" else tree.shelf, []).append(tree)
+    return found
 
 
 def _leaves_first(store: Store, unwanted: Sequence[Tree]) -> list[Tree]:
@@ -63,6 +63,12 @@ def _inside(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _clear_all(store: Store, trees: Sequence[Tree]) -> set[str]:
+    for tree in trees:
+        _clear(Path(path_of(store, tree)))
+    return {tree.name for tree in trees}
 
 
 def _clear(path: Path) -> None:

@@ -175,6 +175,10 @@ class Clone:
         """See the contract. StoreError (``snapshot-in-use``) if a process uses it."""
         return self._shelf.remove(snapshot_id)
 
+    def remove_all(self, snapshot_ids: Sequence[str]) -> dict[str, int]:
+        """See the contract."""
+        return self._shelf.remove_all(snapshot_ids)
+
     def sweep(self) -> int:
         """See the contract."""
         return self._shelf.sweep()

@@ -128,6 +128,13 @@ class Snapshotter(Protocol):
         """Remove a snapshot that no other stands on; the bytes freed."""
         ...
 
+    def remove_all(self, snapshot_ids: Sequence[str]) -> dict[str, int]:
+        """Remove those that nothing uses or stands on, what stands on another given before that; the bytes each freed.
+
+        Each snapshot that there is is read once, however many are removed.
+        """
+        ...
+
     def sweep(self) -> int:
         """Remove drafts whose process is gone; how many."""
         ...

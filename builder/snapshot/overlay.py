@@ -159,6 +159,10 @@ class Overlay:
         """See the contract. StoreError (``snapshot-in-use``) if another stands on it, or a process uses it."""
         return self._shelf.remove(snapshot_id)
 
+    def remove_all(self, snapshot_ids: Sequence[str]) -> dict[str, int]:
+        """See the contract."""
+        return self._shelf.remove_all(snapshot_ids)
+
     def sweep(self) -> int:
         """See the contract."""
         return self._shelf.sweep()

@@ -22,16 +22,20 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.errors import StoreError
 from builder.layer.removal import remove_tree
 from builder.snapshot.contract import Draft, Snapshot
+from builder.snapshot.stacks import Stacks
 from native import syscalls
 
 _DURABLE = "durable"
 _META = "meta.json"
+
+AT_ONCE = 256
+"""Snapshots locked together to be removed: each lock is a descriptor, and each round looks through the folder once."""
 
 
 class Shelf:
@@ -48,6 +52,8 @@ class Shelf:
         self._known: dict[str, Snapshot] = {}
         self._fresh: set[str] = set()
         self._guard = threading.Lock()
+        self._removing = threading.Lock()
+        self._stacks = Stacks(self._read)
         self.drafts.mkdir(parents=True, exist_ok=True)
 
     def folder(self, snapshot_id: str) -> Path:
@@ -181,28 +187,61 @@ class Shelf:
 
     def remove(self, snapshot_id: str) -> int:
         """Remove a snapshot; the bytes freed. StoreError if another stands on it or a process uses it."""
+        freed, refused = self._remove_some([snapshot_id])
+        if not refused:
+            return freed[snapshot_id]
+        why = f"the snapshot {snapshot_id} is in use"
+        if refused[snapshot_id]:
+            why = f"the snapshot {self._stacks.first_on(snapshot_id)} stands on {snapshot_id}"
+        raise StoreError(why, code="snapshot-in-use")
+
+    def remove_all(self, snapshot_ids: Sequence[str]) -> dict[str, int]:
+        """Remove those that no process uses and no other stands on; the bytes that each freed.
+
+        snapshot_ids  in the order in which they may go: what stands on another before that
+        """
+        freed: dict[str, int] = {}
+        for first in range(0, len(snapshot_ids), AT_ONCE):
+            freed |= self._remove_some(snapshot_ids[first : first + AT_ONCE])[0]
+        return freed
+
+    def _remove_some(self, snapshot_ids: Sequence[str]) -> tuple[dict[str, int], dict[str, bool]]:
+        """The bytes freed by those that went; those that stay, and whether because another stands on them."""
+        freed: dict[str, int] = {}
+        refused: dict[str, bool] = {}
+        locks: dict[str, int] = {}
+        aside: dict[str, Path] = {}
+        try:
+            for snapshot_id in snapshot_ids:
+                self._let_go(snapshot_id)
+                fd = _lock(self.folder(snapshot_id), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fd is not None:
+                    locks[snapshot_id] = fd
+                elif self.folder(snapshot_id).is_dir():
+                    refused[snapshot_id] = False
+                else:
+                    freed[snapshot_id] = 0
+            # With the locks held nobody begins a draft on these; one begun before is a snapshot by now, or holds one.
+            with self._removing:
+                self._stacks.look(self.all())
+                for snapshot_id in locks:
+                    if self._stacked and self._stacks.covers(snapshot_id):
+                        refused[snapshot_id] = True
+                        continue
+                    aside[snapshot_id] = self._set_aside(snapshot_id)
+                    self._stacks.forget(snapshot_id)
+        finally:
+            for fd in locks.values():
+                os.close(fd)
+        return freed | {snapshot_id: _remove(gone) for snapshot_id, gone in aside.items()}, refused
+
+    def _let_go(self, snapshot_id: str) -> None:
         with self._guard:
             held = self._held.pop(snapshot_id, None)
             self._known.pop(snapshot_id, None)
             self._fresh.discard(snapshot_id)
         if held is not None:
             os.close(held)
-        folder = self.folder(snapshot_id)
-        fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if fd is None:
-            if not folder.is_dir():
-                return 0
-            raise StoreError(f"the snapshot {snapshot_id} is in use", code="snapshot-in-use")
-        try:
-            # With the lock held nobody begins a draft on it; one begun before is a snapshot by now, or holds it.
-            for other in self.all():
-                below = self._read(other)
-                if self._stacked and other != snapshot_id and below is not None and snapshot_id in below.layers:
-                    raise StoreError(f"the snapshot {other} stands on {snapshot_id}", code="snapshot-in-use")
-            gone = self._set_aside(snapshot_id)
-        finally:
-            os.close(fd)
-        return _remove(gone)
 
     def _set_aside(self, snapshot_id: str) -> Path:
         # A crash after this rename leaves a draft that nobody holds.
@@ -210,11 +249,10 @@ class Shelf:
         os.rename(self.folder(snapshot_id), gone)
         return gone
 
-    def all(self) -> Iterator[str]:
-        """The ids of all snapshots there are."""
-        for item in sorted(self.root.iterdir()):
-            if item.name != self.drafts.name and item.is_dir():
-                yield item.name
+    def all(self) -> list[str]:
+        """The ids of all snapshots there are, sorted."""
+        with os.scandir(self.root) as found:
+            return sorted(item.name for item in found if item.name != self.drafts.name and item.is_dir())
 
     def sweep(self) -> int:
         """Remove the drafts whose process is gone; how many."""
