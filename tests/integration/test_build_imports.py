@@ -6,11 +6,10 @@ import json
 
 from worlds.building import Bench
 
-# Slow to import themselves, or by what they bring along.
+# Slow to import themselves, or by what they bring along; not shutil, which removes what an earlier process left.
 SLOW = [
     "argparse",
     "asyncio",
-    "bz2",
     "cffi",
     "_cffi_backend",
     "concurrent.futures",
@@ -22,12 +21,10 @@ SLOW = [
     "importlib.metadata",
     "isal",
     "logging",
-    "lzma",
     "multiprocessing",
     "pickle",
     "pyzstd",
     "secrets",
-    "shutil",
     "socket",
     "sqlite3",
     "ssl",
