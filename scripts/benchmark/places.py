@@ -54,7 +54,7 @@ def _own_filesystem(image: Path, place: Path) -> Iterator[None]:
             _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,nodiscard", str(image))
             device = _run("losetup", "--find", "--show", "--direct-io=on", str(image))
             _run("mount", device, str(place))
-        except subprocess.CalledProcessError:  # no loop devices here: the folder must do
+        except (OSError, subprocess.CalledProcessError):  # no loop devices or no mkfs here: the folder must do
             yield
             return
         try:
