@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
+from dataclasses import replace
 
 from builder.errors import HostError
 from builder.sandbox.command import Command, Extra
+from builder.sandbox.enter import step
 from builder.sandbox.places import Places
 from builder.sandbox.surroundings import DEVICES, LINKS, hosts_file, resolv_conf
 
 
-def put(places: Places, command: Command) -> None:
-    """Put it all in. raises HostError naming what cannot be put where."""
-    _put_devices(places, command)
+def put(places: Places, command: Command) -> bool:
+    """Put it all in; whether its devices are some. raises HostError naming what cannot be put where."""
+    devices = _put_devices(places)
     for name in ("/proc", "/sys"):
         places.folder(name, kept=True)
-    names = (("/etc/resolv.conf", resolv_conf()), ("/etc/hosts", hosts_file(command)))
+    # There is no namespace to have another name in.
+    hosts = hosts_file(replace(command, hostname=os.uname().nodename))
+    names = (("/etc/resolv.conf", resolv_conf()), ("/etc/hosts", hosts))
     files = [Extra(target=path, kind="file", content=content, mode=0o644) for path, content in names]
     for extra in (*files, *command.extras):
         try:
@@ -29,6 +32,7 @@ def put(places: Places, command: Command) -> None:
             raise HostError(
                 f"putting {extra.kind} to {extra.target} failed: {error.strerror}", code="sandbox-failed"
             ) from error
+    return devices
 
 
 def _put_extra(places: Places, extra: Extra) -> None:
@@ -42,27 +46,28 @@ def _put_extra(places: Places, extra: Extra) -> None:
         raise HostError(f"nothing can be mounted on {extra.target} here", code="needs-namespace")
 
 
-def _put_devices(places: Places, command: Command) -> None:
-    """Docker's nodes and links. A container's root may make nodes, and the container's own rules say which it opens."""
-    try:
+def _put_devices(places: Places) -> bool:
+    """Docker's nodes and links; False if empty files stand for the nodes.
+
+    A container's root may make nodes, unless it is one of a user namespace or lacks the capability; whether they can be
+    opened is said by the container's rules, and by the file system that the store is on (nodev).
+    """
+    with step("putting devices into /dev"):
         dev = places.folder("/dev", kept=True)
-        for name, major, minor in DEVICES:
-            os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-            os.chmod(dev / name, 0o666)
         for name, to in LINKS:
             os.symlink(to, dev / name)
         for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
             os.mkdir(dev / name)
             os.chmod(dev / name, mode)
-        _try_null(dev)
-    except OSError as error:
-        raise HostError(
-            f"devices cannot be made here: {error.strerror}",
-            code="no-devices",
-            hint="the container needs the capability MKNOD, and the store a file system that is not mounted with nodev",
-        ) from error
-
-
-def _try_null(dev: Path) -> None:
-    """One that is opened tells of nodev, and of a container's rules."""
-    os.close(os.open(dev / "null", os.O_RDWR | os.O_CLOEXEC))
+        try:
+            for name, major, minor in DEVICES:
+                os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+                os.chmod(dev / name, 0o666)
+            os.close(os.open(dev / "null", os.O_RDWR | os.O_CLOEXEC))
+        except PermissionError:
+            for name, _, _ in DEVICES:
+                (dev / name).unlink(missing_ok=True)
+                (dev / name).touch()
+                os.chmod(dev / name, 0o666)
+            return False
+        return True

@@ -41,10 +41,10 @@ def keep(command: Command, sender: Sender) -> NoReturn:
     orphans.adopt()
     _refuse(command)
     status = -1
-    with _equipped(command, sender) as tree:
+    with _equipped(command, sender) as (tree, devices):
         ours, theirs = socket.socketpair()
         with step("forking the command"):
-            procfs.fork(ours, tree)
+            procfs.fork(ours, tree, devices=devices)
             child = os.fork()
         if child == 0:
             ours.close()
@@ -71,17 +71,17 @@ def _refuse(command: Command) -> None:
 
 
 @contextmanager
-def _equipped(command: Command, sender: Sender) -> Iterator[Path]:
-    """The tree with all that a command finds in it; taken out at the end, come what may."""
+def _equipped(command: Command, sender: Sender) -> Iterator[tuple[Path, bool]]:
+    """The tree with all that a command finds in it, devices too if so; taken out at the end, come what may."""
     tree = command.root[0].source if command.root else None
     if tree is None:
         tree = command.root_path
         tree.mkdir(mode=0o755, parents=True, exist_ok=True)
     places = Places(tree)
     try:
-        equipment.put(places, command)
+        devices = equipment.put(places, command)
         places.settle()
-        yield tree
+        yield tree, devices
     finally:
         with step("putting back what was in the way"):
             put_back = places.take_out()

@@ -6,7 +6,8 @@ statuses and links are written into the caller's memory. All others the kernel g
 never handed in, for ".." would lead out of the root: its names are copied into the root's own /proc, which is opened
 then.
 
-Whoever asks sees its own processes only. What is asked for is done as the caller's user, so that the kernel decides.
+Terminals are opened outside, too, and devices where none can be made. Whoever asks sees its own processes only. What is
+asked for is done as the caller's user, so that the kernel decides.
 
 source   seccomp_unotify(2); proc(5)
 """
@@ -18,7 +19,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -66,8 +67,12 @@ def hand_over(channel: socket.socket) -> None:
     channel.close()
 
 
-def fork(channel: socket.socket, tree: Path) -> int:
-    """The process id of the one that answers. *channel*: where the listener will come from."""
+def fork(channel: socket.socket, tree: Path, *, devices: bool) -> int:
+    """The process id of the one that answers.
+
+    channel   where the listener will come from
+    devices   there are devices in the root
+    """
     keeper = os.getpid()
     pid = os.fork()
     if pid:
@@ -77,17 +82,18 @@ def fork(channel: socket.socket, tree: Path) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _, found, _, _ = socket.recv_fds(channel, 1, 1)
         if found:
-            _answer(Listener(found[0]), tree, keeper)
+            _answer(Listener(found[0]), tree, keeper, ABOUT if devices else (*ABOUT, b"/dev/"))
     finally:
         os._exit(1)
 
 
-def _answer(listener: Listener, tree: Path, keeper: int) -> NoReturn:
+def _answer(listener: Listener, tree: Path, keeper: int, about: tuple[bytes, ...]) -> NoReturn:
     os.umask(0o022)
-    proc, sys = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/proc", "/sys"))
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    outside = {name: os.open(f"/{name}", flags) for name in ("proc", "sys", "dev")}
     os.chroot(tree)
     os.chdir("/")
-    answers = Answers(listener, proc, sys, keeper)
+    answers = Answers(listener, outside, keeper, about)
     calls = {
         key: (getattr(answers, f"on_{name}"), _PATH_AT[name])
         for key, name in notified.numbers().items()
@@ -115,10 +121,11 @@ def _answer(listener: Listener, tree: Path, keeper: int) -> NoReturn:
 class Answers:
     """The calls: one ``on_`` method each, called with what the path means and the call's arguments from it on."""
 
-    def __init__(self, listener: Listener, proc: int, sys: int, keeper: int) -> None:
+    def __init__(self, listener: Listener, outside: Mapping[str, int], keeper: int, about: tuple[bytes, ...]) -> None:
         self._listener = listener
-        self._outside = {"proc": proc, "sys": sys}
-        self._proc = proc
+        self._outside = outside
+        self._proc = proc = outside["proc"]
+        self._about = about
         self._keeper = keeper
         self._memories = Memories(proc)
         self._folders = Folders(self._outside, keeper)
@@ -139,7 +146,7 @@ class Answers:
                 return None  # the kernel says it better
         if handler in self._executing:
             self._memories.forget(pid)
-        if not path.startswith(ABOUT):
+        if not path.startswith(self._about):
             return None
         name = meaning(path, self._group(pid), pid)
         if name is None:
@@ -315,7 +322,7 @@ class Answers:
         if stat.S_ISDIR(status.st_mode) and self._folders.is_one(name, status):
             return self._give(os.open(self._folders.show(name), flags & ~_NOT_TAKEN | os.O_CLOEXEC), flags)
         writes = flags & os.O_ACCMODE != os.O_RDONLY
-        if writes and (name.kind == "sys" or not name.pid):
+        if writes and (name.kind == "sys" or (name.kind == "proc" and not name.pid)):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         fd = os.open(name.path, flags & ~_NOT_TAKEN | _ADDED, dir_fd=folder)
         if not flags & (os.O_NONBLOCK | os.O_PATH):

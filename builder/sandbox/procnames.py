@@ -8,9 +8,11 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
-ABOUT = (b"/proc", b"/sys", b"/dev/fd", b"/dev/std", b"//", b"/.")
+ABOUT = (b"/proc", b"/sys", b"/dev/fd", b"/dev/std", b"/dev/pt", b"//", b"/.")
 """How a path begins that may be meant; of all others nothing needs to be known."""
 
+DEVICES = frozenset(b"null zero full random urandom".split())
+"""Those of /dev that are opened outside where none can be made."""
 _STREAMS = {b"/dev/stdin": b"0", b"/dev/stdout": b"1", b"/dev/stderr": b"2"}
 HIDDEN = frozenset(
     b"acpi asound bus fs irq kcore keys kmsg latency_stats sched_debug scsi".split()
@@ -24,7 +26,7 @@ _TABLES = (b"mounts", b"mountinfo", b"mountstats")
 class Name:
     """What a path means.
 
-    kind   ``proc`` and ``sys``: a path below that folder outside;  ``mounts``: a table of mounts, which is made up
+    kind   ``proc``, ``sys`` and ``dev``: a path below that folder outside;  ``mounts``: a table of mounts, made up
     path   relative to the folder; "." is itself
     pid    the process whose it is, 0: nobody's
     own    the link itself that leads to the caller, ``self`` or ``thread-self``
@@ -52,6 +54,8 @@ def meaning(path: bytes, group: int, thread: int) -> Name | None:
         return Name("proc", b"%d/fd/%b" % (group, _STREAMS[path]), group, link=True)
     if path == b"/dev/fd" or path.startswith(b"/dev/fd/"):
         return Name("proc", b"%d/fd%b" % (group, path[7:]), group, link=path == b"/dev/fd")
+    if path == b"/dev/ptmx" or path.startswith(b"/dev/pts/") or (path[:5] == b"/dev/" and path[5:] in DEVICES):
+        return Name("dev", path[5:])
     top, _, rest = path[1:].partition(b"/")
     if top == b"sys":
         return Name("sys", rest or b".")

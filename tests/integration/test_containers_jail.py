@@ -27,7 +27,7 @@ def test_mounts_are_there_for_one_command_and_leave_nothing(jail: Bench) -> None
         " --mount=type=bind,from=other,source=/made,target=/bound"
         " --mount=type=bind,target=/context,rw --mount=type=tmpfs,target=/made"
         " --mount=type=cache,target=/cache,mode=0700,uid=7 --mount=type=cache,target=/again/deep,id=/cache"
-        " cat /etc/secret /bound/file >/told; stat -c '%a %u:%g %n' /etc/secret /made /cache >>/told;"
+        " cat /etc/secret /bound/file >/told; stat -Lc '%a %u:%g %n' /etc/secret /made /cache >>/told;"
         " ls /made /context >>/told; echo lost >/made/lost; echo lost >/context/lost; echo kept >/cache/kept;"
         " cat /again/deep/kept >>/told\n"
         "RUN --mount=type=cache,target=/cache cat /cache/kept /etc/secret /made/file >/second\n",
@@ -108,6 +108,35 @@ def test_a_shell_substitutes_processes_for_any_user(
     assert image.files()["told"].decode().splitlines() == ["1a2", "> two", "joe"]
     # It is read when the shell's child has become tee.
     assert image.files()["teed"] == b"tee\n"
+
+
+def test_devices_that_cannot_be_made_are_opened_outside(containers: Containers, room: Path, busybox_oci: Path) -> None:
+    place = Place(name="no-mknod", options=("--cap-drop", "MKNOD"))
+    jail = containers.bench(place, room, busybox_oci)
+    jail.write(
+        "FROM base\nRUN echo lost >/dev/null; cat /dev/null >/told; head -c 3 /dev/zero | od -An -tx1 >>/told;"
+        " stat -c '%F %t:%T %a' /dev/null /dev/full >>/told; head -c 9 /dev/urandom | wc -c >>/told;"
+        " { echo full >/dev/full; } 2>&1 | grep -c 'No space' >>/told\n"
+    )
+    built, image = jail.image()
+    assert [one["text"] for one in built.named("note") if "identities" in one["text"]] == [DEFAULT.note]
+    assert image.files()["told"].decode().splitlines() == [
+        " 00 00 00",
+        *("character special file 1:3 666", "character special file 1:7 666"),
+        *("9", "1"),
+    ]
+
+
+def test_a_command_can_have_a_terminal_made(
+    containers: Containers, ladder_bases: Mapping[str, Path], room: Path
+) -> None:
+    jail = containers.bench(DEFAULT, room, ladder_bases["debian"])
+    jail.write(
+        "FROM base\nRUN script -qec 'test -t 1 && tty' /typescript && grep -o /dev/pts/ /typescript >/told\n"
+        "RUN useradd joe && su joe -c \"script -qec 'test -t 1 && tty' /tmp/typescript\" | tr -d '0-9\\r' >>/told\n"
+    )
+    _, image = jail.image()
+    assert image.files()["told"] == b"/dev/pts/\n/dev/pts/\n"
 
 
 def test_what_needs_a_namespace_is_an_error(jail: Bench) -> None:
