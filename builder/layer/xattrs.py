@@ -9,6 +9,8 @@ import errno
 import os
 from collections.abc import Callable
 
+from builder.errors import StoreError
+
 CAPABILITY = b"security.capability"
 _CAPABILITY = "security.capability"
 _VERSION_MASK = 0xFF000000
@@ -73,7 +75,10 @@ def version_2(value: bytes) -> bytes:
 
 
 def write(path: bytes | int, name: bytes, value: bytes) -> bool:
-    """Set one attribute; False where the place does not allow it (no attributes on this file system, or not for us)."""
+    """Set one attribute; False where the place does not allow it (no attributes on this file system, or not for us).
+
+    raises   StoreError if it is larger than the file system takes: ext4 has one block for all of a file's
+    """
     try:
         if isinstance(path, int):
             os.setxattr(path, name, value)
@@ -82,5 +87,18 @@ def write(path: bytes | int, name: bytes, value: bytes) -> bool:
     except OSError as e:
         if e.errno in (errno.EPERM, errno.ENOTSUP, errno.EACCES):
             return False
+        if e.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE) and _has_room(path):
+            raise StoreError(
+                f"the attribute {os.fsdecode(name)!r} of {len(value)} bytes is larger than the store's file system"
+                " takes",
+                code="attribute-too-large",
+                hint="xfs and btrfs take larger ones: --root puts the store there",
+            ) from e
         raise
     return True
+
+
+def _has_room(path: bytes | int) -> bool:
+    """Whether "no space left", said of an attribute, cannot mean the disk. source: setxattr(2), ENOSPC"""
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize > 1 << 20

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +15,9 @@ import pytest
 from worlds.building import Bench, leftovers
 from worlds.filesystems import KINDS, PROGRAMS, mounted
 from worlds.people import Person
+
+from builder.errors import StoreError
+from builder.layer.apply import apply
 
 # Folders of lower layers deleted, made anew, and renamed (which no overlay does, so that mv copies); names of one file;
 # modes that a change of owner takes; what is touched and is as it was. What is written with is deterministic.
@@ -145,6 +151,77 @@ def test_a_store_on_a_noexec_nosuid_nodev_mount_works(
             )
             own.write("FROM base\nCOPY file /\n", {"file": "f"})
             assert own.build("--isolation=copy").code == 0
+
+
+# What a file system cannot hold
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes]) -> io.BytesIO:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for info, data in members:
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    out.seek(0)
+    return out
+
+
+def unpacked(stream: io.BytesIO, place: Path) -> StoreError | None:
+    root = place / "root"
+    root.mkdir()
+    try:
+        apply(stream, root, whiteouts="overlay")
+    except StoreError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"], indirect=True)
+def test_a_file_of_more_names_than_the_file_system_takes_is_one_clear_error(kind: str, room: Path) -> None:
+    count = 65_536
+    members = [(tarfile.TarInfo("first"), b"x")]
+    for number in range(1, count + 1):
+        info = tarfile.TarInfo(f"links/{number}")
+        info.type, info.linkname = tarfile.LNKTYPE, "first"
+        members.append((info, b""))
+    with mounted(kind, room / kind) as place:
+        error = unpacked(archive(*members), place)
+        if kind == "xfs":
+            assert error is None
+            assert (place / "root/first").stat().st_nlink == count + 1
+            return
+        most = {"ext4": 65_000, "btrfs": 65_535}[kind]
+        assert error is not None
+        assert error.message == f"cannot unpack the layer: 'links/{most}': Too many links"
+        assert error.hint == (
+            "the store's file system allows no more names of one file: xfs and tmpfs do, --root puts the store there"
+        )
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"], indirect=True)
+def test_an_attribute_that_is_too_large_is_not_said_to_be_a_full_disk(kind: str, room: Path) -> None:
+    info = tarfile.TarInfo("file")
+    info.pax_headers = {"SCHILY.xattr.user.large": "v" * 10_000}
+    with mounted(kind, room / kind) as place:
+        error = unpacked(archive((info, b"x")), place)
+        if kind != "ext4":
+            assert error is None
+            assert len(os.getxattr(place / "root/file", "user.large")) == 10_000
+            return
+        assert error is not None
+        assert error.message == "the attribute 'user.large' of 10000 bytes is larger than the store's file system takes"
+        assert error.hint == "xfs and btrfs take larger ones: --root puts the store there"
+
+
+def test_a_read_only_store_is_refused(bench_everyone: Bench, room: Path, require_root: Callable[[], None]) -> None:
+    require_root()
+    bench_everyone.write("FROM base\nRUN echo 1 >/one\n")
+    with mounted("tmpfs", room / "tmpfs") as place, elsewhere(bench_everyone, place, "of") as own:
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        refused = own.build(check=False)
+        assert (refused.code, refused.error["code"]) == (1, "store-unwritable")
+        assert refused.error["message"] == f"cannot write {own.store}: Read-only file system"
+        assert refused.error["hint"] == "choose a store that you can write to with --root"
 
 
 def test_a_store_of_another_user_is_refused(
