@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from worlds.command import Pybuild
 from worlds.registry import Registry
 from worlds.servers import MANIFEST, OCI, Got, Reply, Server, digest_of, refused, registry_of, serving
 
-TIMEOUT = 60
+TIMEOUT = 100  # a busy machine takes its time; what is tried again for ever takes longer, 120 seconds
 
 
 def an_image(layer: bytes) -> tuple[bytes, dict[str, bytes]]:
@@ -243,7 +242,7 @@ def test_a_configuration_that_says_other_layers_is_refused(pybuild: Pybuild) -> 
 @pytest.fixture
 def damaged(pybuild: Pybuild, registry: Registry, base: tuple[str, ...], room: Path) -> Iterator[tuple[str, Path]]:
     """An image that was pulled and never unpacked, and a file of the store with its layer, a byte of which is wrong."""
-    name = registry.reference(f"scenario/{room.name.lower()}:1")
+    name = registry.reference(f"scenario/{os.urandom(8).hex()}:1")
     build(pybuild, base, name, "RUN echo fine > /fine")
     pybuild("push", "-q", name, check=True)
     shutil.rmtree(pybuild.store)
@@ -345,8 +344,6 @@ def test_an_odd_name_is_told_in_a_line_that_does_nothing_to_the_terminal(
 
 
 def test_a_refused_connection_is_told_at_once(pybuild: Pybuild) -> None:
-    started = time.monotonic()
-    done = pybuild("pull", "localhost:1/a:1")
+    done = pybuild("pull", "localhost:1/a:1", timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error[unreachable]: cannot reach the registry localhost:1: Connection refused\n")
-    assert time.monotonic() - started < TIMEOUT
