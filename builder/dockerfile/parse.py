@@ -21,6 +21,9 @@ from builder.errors import DockerfileError
 MAX_MISTAKES = 50
 """After so many the rest of the file is not looked at."""
 
+MAX_INSTRUCTIONS = 5_000
+"""Of one file: forty times what an image can have of layers, and what is planned within a second."""
+
 _WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN"})
 
 
@@ -37,19 +40,21 @@ def parse(text: bytes, name: str) -> Dockerfile:
         with mistakes:
             parse_check(directives.check, where=dict(directives.spans)["check"])
     file = _File()
-    while len(mistakes.found) < MAX_MISTAKES:
+    while len(mistakes.found) < MAX_MISTAKES and file.count <= MAX_INSTRUCTIONS:
         instruction = None
         with mistakes:
             statement = _next_statement(lines, directives.escape, mistakes)
             if statement is None:
                 break
             file.begin(statement)
+            if file.count > MAX_INSTRUCTIONS:
+                raise _too_many(statement)
             instruction = _understood(statement)
         if instruction:
             with mistakes:
                 file.add(instruction)
     mistakes.settle()
-    if not file.seen:
+    if not file.count:
         raise DockerfileError("file with no instructions", code="empty-dockerfile", where=lines.place(0))
     if not file.stages:
         raise DockerfileError(
@@ -123,15 +128,15 @@ class _Mistakes:
 
 @dataclass(slots=True)
 class _File:
-    """Stages as they grow. ``seen``: some instruction was there, right or wrong."""
+    """Stages as they grow. ``count``: how many instructions there were, right or wrong."""
 
     globals: list[Arg] = field(default_factory=list)
     stages: list[tuple[From, list[Instruction]]] = field(default_factory=list)
-    seen: bool = False
+    count: int = 0
     broken_stage: bool = False
 
     def begin(self, statement: Statement) -> None:
-        self.seen = True
+        self.count += 1
         if statement.name == "FROM":
             # Until it is understood: what follows a wrong FROM is not wrong for lack of one.
             self.broken_stage = True
@@ -152,6 +157,15 @@ class _File:
                 where=instruction.span,
                 hint="only ARG may stand before the first FROM",
             )
+
+
+def _too_many(statement: Statement) -> DockerfileError:
+    return DockerfileError(
+        f"the Dockerfile has more than {MAX_INSTRUCTIONS} instructions",
+        code="dockerfile-too-large",
+        where=statement.line.span(0, len(statement.name)),
+        hint="one ENV, LABEL or RUN may hold many; or begin with an image that another Dockerfile makes",
+    )
 
 
 def _next_statement(lines: Lines, escape: str, mistakes: _Mistakes) -> Statement | None:

@@ -6,6 +6,8 @@ source   BuildKit, frontend/dockerfile/dockerfile2llb/convert.go: dispatchEnv â€
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 
 from builder.dockerfile.instructions import (
@@ -33,7 +35,7 @@ from builder.plan.lint import check_once, check_ports, check_secret, check_shell
 from builder.plan.paths import below, clean
 from builder.plan.ports import MAX_PORTS, BadPort, parse_ports
 from builder.plan.run import with_shell
-from builder.plan.scope import NOT_IN_ENVIRONMENT, split_env, with_value
+from builder.plan.scope import NOT_IN_ENVIRONMENT
 from builder.plan.state import Job, StageState
 from builder.plan.steps import WorkdirStep
 from builder.plan.titles import title
@@ -43,18 +45,25 @@ _SIGNAL = re.compile(
     "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP"
     "|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN([+]([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?"
 )
+_PATH_MAX = 4096  # limits.h; nothing beyond it can be made
+
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def env(state: StageState, instruction: Env, job: Job) -> StageState:
     """The stage after ENV: every value is expanded by what was set before the instruction."""
     pairs = [(job.expand(state, pair.key), _value(state, pair.value, job)) for pair in instruction.pairs]
-    entries, seen = list(state.config.env), state.env
+    entries, seen = list(state.config.env), dict(state.env)
     for name, value in pairs:
         check_secret(job, "ENV", name)
-        place = next((i for i, item in enumerate(entries) if split_env(item)[0] == name), len(entries))
-        entries[place : place + 1] = [f"{name}={value}"]
-        seen = with_value(seen, name, value)
+        # What is in no environment yet need not be looked for.
+        place = next((i for i, item in enumerate(entries) if item.startswith(f"{name}=")), -1) if name in seen else -1
+        if place < 0:
+            entries.append(f"{name}={value}")
+        else:
+            entries[place] = f"{name}={value}"
+        seen.pop(name, None)
+        seen[name] = value
     said = "".join(f" {name}={value}" for name, value in pairs)
     return replace(state, env=seen).configured(env=tuple(entries)).noted(f"ENV{said}", job.created)
 
@@ -66,19 +75,24 @@ def _value(state: StageState, word: Word | None, job: Job) -> str:
 def arg(state: StageState, instruction: Arg, job: Job) -> StageState:
     """The stage after ARG: the given argument, else its default, else the global argument of that name."""
     said: list[str] = []
+    env, args = dict(state.env), list(state.args)
     for pair in instruction.pairs:
         name = pair.key.text
         check_secret(job, "ARG", name)
         value: str | None = job.scope.build_args.get(name)
         if value is None and pair.value is not None:
-            value = job.expand(state, pair.value)
+            # What stands before it in the same line is visible.
+            value = job.expand(
+                replace(state, env=env, args=tuple(args)) if "$" in pair.value.text else state, pair.value
+            )
         elif value is None:
             value = job.scope.values.get(name)
         if value is not None and name not in NOT_IN_ENVIRONMENT:
-            state = replace(state, env=with_value(state.env, name, value))
-        state = replace(state, args=(*state.args, (name, value)))
+            env.pop(name, None)
+            env[name] = value
+        args.append((name, value))
         said.append(name if value is None else f"{name}={value}")
-    return state.noted("ARG " + " ".join(said), job.created)
+    return replace(state, env=env, args=tuple(args)).noted("ARG " + " ".join(said), job.created)
 
 
 def label(state: StageState, instruction: Label, job: Job) -> StageState:
@@ -103,6 +117,8 @@ def workdir(state: StageState, instruction: Workdir, job: Job) -> StageState:
             f"Relative workdir {quoted(written)} can have unexpected results if the base image changes",
         )
     path = below(state.cwd, written)
+    if len(path) > _PATH_MAX:
+        raise mistake(f"the working folder has more than {_PATH_MAX} characters", instruction.span, "path-too-long")
     after = replace(state, workdir_set=True).configured(working_dir=path)
     if path == "/":
         return after.noted("WORKDIR /", job.created)
@@ -181,10 +197,23 @@ def expose(state: StageState, instruction: Expose, job: Job) -> StageState:
                 raise mistake(str(e), word.span, "invalid-port", "write it as 80, 80/udp or 7000-7005/tcp") from None
             check_ports(job, text, found)
             ports.extend(found.ports)
-        if len(ports) + len(state.config.exposed_ports) > MAX_PORTS:
+        if len(ports) + job.findings.ports > MAX_PORTS:
             raise mistake(f"more than {MAX_PORTS} ports are exposed", word.span, "too-many-ports")
-    exposed = tuple(sorted({*state.config.exposed_ports, *ports}))
+    exposed = _united(state.config.exposed_ports, ports)
+    job.findings.ports += len(ports)
     return state.configured(exposed_ports=exposed).noted(f"EXPOSE {plain_list(ports)}", job.created)
+
+
+def _united(held: tuple[str, ...], more: Sequence[str]) -> tuple[str, ...]:
+    """*held*, which is sorted, and *more*; cheap where a few are added to many."""
+    if len(more) > 100:
+        return tuple(sorted({*held, *more}))
+    found = list(held)
+    for text in more:
+        place = bisect_left(found, text)
+        if found[place : place + 1] != [text]:
+            found.insert(place, text)
+    return tuple(found)
 
 
 def volume(state: StageState, instruction: Volume, job: Job) -> StageState:
@@ -194,8 +223,9 @@ def volume(state: StageState, instruction: Volume, job: Job) -> StageState:
         if not path:
             raise mistake("VOLUME specified can not be an empty string", word.span, "empty-volume")
     texts = [path for _, path in paths]
-    volumes = tuple(sorted({*state.config.volumes, *texts}))
-    return state.configured(volumes=volumes).noted(f"VOLUME {plain_list(texts)}", job.created)
+    return state.configured(volumes=_united(state.config.volumes, texts)).noted(
+        f"VOLUME {plain_list(texts)}", job.created
+    )
 
 
 def stopsignal(state: StageState, instruction: StopSignal, job: Job) -> StageState:

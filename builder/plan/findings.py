@@ -21,10 +21,18 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """Mistakes and warnings of one compilation, in the order of their discovery."""
+    """Mistakes and warnings of one compilation, in the order of their discovery.
+
+    ports   how many EXPOSE named so far, in all stages
+    """
 
     mistakes: list[DockerfileError] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    ports: int = 0
+
+    def may_guess(self) -> bool:
+        """Whether names that may have been meant are sought still: after a hundred warnings nobody reads them."""
+        return len(self.warnings) < 100
 
     def warn(self, rule: str, message: str, where: Span, comment: str = "") -> None:
         """Note what *rule* found; *comment* stands above the instruction, where it may say to skip the rule."""

@@ -113,7 +113,7 @@ def _undefined_args(findings: Findings, origin: From, word: Expansion, scope: Sc
     known = {**dict.fromkeys(sorted(scope.declared)), **dict.fromkeys(scope.values)}
     for name in word.unset:
         if name not in known:
-            meant = nearest(name, known)
+            meant = nearest(name, known) if findings.may_guess() else ""
             guess = f" (did you mean {meant}?)" if meant else ""
             findings.warn(
                 "UndefinedArgInFrom", f"FROM argument '{name}' is not declared{guess}", origin.span, origin.comment

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 _LIMIT = 3
 _LONGEST = 64
+_MOST = 1000
+"""Names that are looked at; nobody means one of more."""
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
@@ -16,7 +19,7 @@ def nearest(word: str, names: Iterable[str]) -> str:
     source   BuildKit, util/suggest/error.go
     """
     best, distance = "", _LIMIT
-    for name in names:
+    for name in islice(names, _MOST):
         if name == word:
             return ""
         if abs(len(name) - len(word)) < distance and len(name) <= _LONGEST:

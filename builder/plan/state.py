@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -93,7 +93,14 @@ def image_of_base(image: ImageConfig) -> ImageConfig:
     folder = config.working_dir and below("/", config.working_dir)
     return replace(
         image,
-        config=replace(config, on_build=(), extra={}, working_dir=folder),
+        config=replace(
+            config,
+            on_build=(),
+            extra={},
+            working_dir=folder,
+            volumes=tuple(sorted(set(config.volumes))),
+            exposed_ports=tuple(sorted(set(config.exposed_ports))),
+        ),
         extra={key: value for key, value in image.extra.items() if key in ("os.version", "os.features")},
         diff_ids=(),
         created=None,
@@ -152,14 +159,15 @@ class Job:
         declared = {name for name, _ in state.args} | NOT_IN_ENVIRONMENT
         for name in expansion.unset:
             if name not in declared:
-                self.warn("UndefinedVar", undefined(f"Usage of undefined variable '${name}'", name, state.env), where)
+                known = state.env if self.findings.may_guess() else ()
+                self.warn("UndefinedVar", undefined(f"Usage of undefined variable '${name}'", name, known), where)
 
     def warn(self, rule: str, message: str, where: Span | None = None) -> None:
         """Note what a lint rule found about the instruction."""
         self.findings.warn(rule, message, where or self.instruction.span, self.instruction.comment)
 
 
-def undefined(message: str, name: str, known: Mapping[str, str]) -> str:
+def undefined(message: str, name: str, known: Iterable[str]) -> str:
     """*message* about a variable, with the one that may be meant."""
     meant = nearest(name, known)
     return f"{message} (did you mean ${meant}?)" if meant else message
