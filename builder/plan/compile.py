@@ -34,6 +34,7 @@ from builder.plan.steps import (
     Options,
     Plan,
     Root,
+    RunStep,
     ScratchInput,
     Stage,
     StageInput,
@@ -246,15 +247,23 @@ class Compiler:
             created=timestamp(self.scope.epoch),
         )
         if not command.trigger:
-            return fold(state, job)
+            return self.counted(state, fold(state, job), job)
         try:
-            after = fold(state, job)
+            after = self.counted(state, fold(state, job), job)
         except DockerfileError as error:
             raise mistake(f"ONBUILD: {error.message}", node.where, error.code, error.hint) from None
         if len(after.steps) == len(state.steps):
             return after
         *before, step = after.steps
         return replace(after, steps=(*before, replace(step, title=f"ONBUILD {step.title}")))
+
+    def counted(self, before: StageState, after: StageState, job: Job) -> StageState:
+        """*after*, unless the plan has grown beyond all measure."""
+        size = len(after.history[-1].created_by) if len(after.history) > len(before.history) else 0
+        if len(after.steps) > len(before.steps) and isinstance(step := after.steps[-1], RunStep):
+            size += sum(map(len, step.env))
+        self.findings.spend(size, job.instruction.span)
+        return after
 
     def input(self, node: Node, command: Command, source: Node | None) -> Input | None:
         """Where an instruction takes from."""

@@ -10,6 +10,9 @@ from builder.dockerfile.source import Span
 from builder.errors import DockerfileError
 from builder.plan.steps import Warning as LintWarning
 
+MOST_TEXT = 64 << 20
+"""Characters that a plan may hold: a value of a megabyte is repeated for each of thousands of commands otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -23,12 +26,24 @@ class Finding:
 class Findings:
     """Mistakes and warnings of one compilation, in the order of their discovery.
 
-    ports   how many EXPOSE named so far, in all stages
+    ports   how many EXPOSE named so far, in all stages;  spent: characters that ``spend`` counted
     """
 
     mistakes: list[DockerfileError] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     ports: int = 0
+    spent: int = 0
+
+    def spend(self, size: int, where: Span) -> None:
+        """Count what variables became: DockerfileError ``expansion-too-long`` if it is more than anybody can mean."""
+        self.spent += size
+        if self.spent > MOST_TEXT:
+            raise mistake(
+                f"variables and history of the Dockerfile come to more than {MOST_TEXT >> 20} MiB",
+                where,
+                "expansion-too-long",
+                "put long values into files",
+            )
 
     def may_guess(self) -> bool:
         """Whether names that may have been meant are sought still: after a hundred warnings nobody reads them."""
