@@ -210,3 +210,15 @@ def test_output_of_every_kind_comes_through(bench: Bench) -> None:
     assert built.said.count("y") >= 3_000_000 // 2
     assert "nothing to read" in built.said
     assert bench.text("--no-cache").code == 0
+
+
+def test_a_mount_of_a_link_that_leads_to_itself_is_told(bench: Bench) -> None:
+    bench.write("FROM base\nRUN --mount=source=loop,target=/m true\n", {"file": ""})
+    (bench.context / "loop").symlink_to("loop")
+    done = bench.text()
+    assert done.err.endswith(
+        'error[bad-source]: "/loop": too many levels of symbolic links\n'
+        "  Dockerfile:2\n"
+        "    RUN --mount=source=loop,target=/m true\n"
+        "    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+    ), done.err
