@@ -17,6 +17,7 @@ from builder.engine.arrival import Arrived, arrive, arrive_further
 from builder.engine.bases import Bases
 from builder.engine.context import Context, open_context
 from builder.engine.request import BuildRequest
+from builder.engine.source import TooManyLinks, TreeRoot, resolve
 from builder.engine.world import Settings, World
 from builder.errors import DockerfileError, UsageError
 from builder.events import Note
@@ -150,7 +151,20 @@ def _path(request: BuildRequest, folder: Path) -> Path:
     # In a context that was fetched the Dockerfile is one of its files; else --file is a path of the caller's.
     fetched = folder != Path(request.context)
     given = request.dockerfile or "Dockerfile"
-    return Path(given) if request.dockerfile and not fetched else folder / given
+    if fetched:
+        return _inside(folder, given)
+    return Path(given) if request.dockerfile else folder / given
+
+
+def _inside(folder: Path, given: str) -> Path:
+    """The file of a context that somebody else made: its links lead nowhere outside, and nobody waits for a pipe."""
+    try:
+        path = folder / resolve(TreeRoot(folder), given)
+    except TooManyLinks:
+        path = folder / given  # opening it says so
+    if path.exists() and not path.is_file():
+        raise DockerfileError(f"{given} in the context is not a file", code="no-dockerfile", hint="name it with --file")
+    return path
 
 
 def _shown(path: Path | None, folder: Path) -> str:

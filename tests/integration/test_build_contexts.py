@@ -311,3 +311,37 @@ def test_files_of_every_kind_and_name(bench_everyone: Bench) -> None:
         listening.bind(str(bench.context / "socket")[:107])
         done = bench.text()
         assert done.code == 0, done.err
+
+
+def _special(name: str, kind: bytes, target: str = "", **more: bytes) -> bytes:
+    """A tar of one link or pipe, and files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, target
+        tar.addfile(entry)
+        for path, data in more.items():
+            file = tarfile.TarInfo(path)
+            file.size = len(data)
+            tar.addfile(file, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_a_dockerfile_that_somebody_else_made_leads_to_no_file_of_ours(bench_everyone: Bench) -> None:
+    bench = bench_everyone
+    secret = bench.room / "secret"
+    secret.write_text("PASSWORD\n")
+    secret.chmod(0o644)
+    for target in (str(secret), f"../../../../../../../..{secret}"):
+        done = bench.text(context="-", stdin=_special("Dockerfile", tarfile.SYMTYPE, target))
+        assert done.code == 1
+        assert "PASSWORD" not in done.err
+        assert done.err.startswith("error[no-dockerfile]: no Dockerfile: "), done.err
+    done = bench.text("-f", "in/secret", context="-", stdin=_special("in", tarfile.SYMTYPE, str(bench.room)))
+    assert "PASSWORD" not in done.err
+    # A link inside is as good as a file, and nobody waits for a pipe.
+    tar = _special("Dockerfile", tarfile.SYMTYPE, "/other", other=b"FROM base\nCOPY other /\n")
+    assert bench.build(context="-", stdin=tar).performed == ["COPY other /"]
+    done = bench.text(context="-", stdin=_special("Dockerfile", tarfile.FIFOTYPE), timeout=60)
+    told = "error[no-dockerfile]: Dockerfile in the context is not a file\nhint: name it with --file\n"
+    assert done.err == told
