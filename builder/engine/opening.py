@@ -223,13 +223,14 @@ class Contexts:
 
 
 def written_beneath(folder: Path, request: BuildRequest) -> frozenset[str]:
-    """The paths inside *folder* that the build itself writes.
+    """The paths inside *folder* that the build itself writes: its outputs, and the store.
 
     ``pybuild .`` writes ./NAME.tar: were it part of the context, the next ``COPY . .`` would bring the last image into
-    the new one, and no build would ever find its files unchanged.
+    the new one, and no build would ever find its files unchanged. CI services keep only what lies in the job's folder,
+    so that the store is put there, too.
     """
     top = os.path.realpath(folder)
-    written = [request.iidfile, request.metadata_file, *(output.dest for output in request.outputs)]
+    written = [request.root, request.iidfile, request.metadata_file, *(output.dest for output in request.outputs)]
     paths = (os.path.realpath(dest) for dest in written if dest and dest != "-")
     return frozenset(path[len(top) + 1 :] for path in paths if path.startswith(top + os.sep))
 

@@ -267,6 +267,16 @@ def test_what_a_build_writes_is_no_part_of_its_context(bench: Bench) -> None:
     assert again.performed == []
 
 
+def test_a_store_in_the_context_is_no_part_of_it(bench_everyone: Bench) -> None:
+    bench = bench_everyone
+    bench.write("FROM base\nCOPY . /copied\n", {"file": "content\n"})
+    bench.context.chmod(0o777)
+    inside = bench.with_store("context/.pybuild")
+    _, image = inside.image()
+    assert sorted(image.members(-1)) == ["copied", "copied/Dockerfile", "copied/file"]
+    assert inside.build().performed == []
+
+
 def test_files_of_every_kind_and_name(bench_everyone: Bench) -> None:
     bench = bench_everyone
     bench.write("FROM base\nCOPY . /all/\nRUN find /all | wc -l >/count && ls -la /all/pipe >/pipe\n")
