@@ -84,11 +84,6 @@ def arrive_further(written: str, store: Store, settings: Settings) -> Path:
     return folder
 
 
-def is_remote(written: str) -> bool:
-    """Whether *written* names a context that must be fetched."""
-    return "://" in written or written.startswith("git@")
-
-
 def _remote(written: str, *, keep_git_dir: bool = False, commit_times: bool = False) -> GitTree | RemoteFile | None:
     try:
         git = parse_git(written)

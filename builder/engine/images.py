@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -243,8 +243,3 @@ def _name_of(image: Image, text: str) -> Reference | None:
     except ImageError:
         return None
     return reference if reference in image.names else None
-
-
-def untagged(image: Image) -> Image:
-    """*image* without its names."""
-    return replace(image, names=())
