@@ -222,3 +222,33 @@ def test_a_mount_of_a_link_that_leads_to_itself_is_told(bench: Bench) -> None:
         "    RUN --mount=source=loop,target=/m true\n"
         "    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
     ), done.err
+
+
+def test_mounts_lie_as_deep_as_their_targets_whatever_their_order(bench: Bench) -> None:
+    bench.write(
+        "FROM base\nRUN mkdir -m 751 /there\n"
+        "RUN --mount=type=tmpfs,target=/a/b --mount=type=tmpfs,target=/a --mount=type=tmpfs,target=/there \\\n"
+        "    touch /a/x /a/b/y; ls /a /a/b; stat -c %a /a /there\n"
+    )
+    # A tmpfs over a folder has the folder's mode, as runc makes it.
+    assert bench.build().said == "/a:\nb\nx\n\n/a/b:\ny\n1777\n751\n"
+
+
+def test_a_seeded_cache_is_the_folder_with_its_owner_and_mode(bench_everyone: Bench) -> None:
+    bench_everyone.write(
+        "FROM base AS seed\nRUN mkdir -m 710 /seed && touch /seed/f && chown 5:6 /seed\n"
+        "FROM base\nRUN --mount=type=cache,target=/c,from=seed,source=/seed,uid=9,mode=0700 \\\n"
+        "  stat -c '%u:%g %a' /c /c/f\n"
+    )
+    assert bench_everyone.build().said == "5:6 710\n0:0 644\n"
+
+
+def test_build_arguments_name_the_host_and_part_the_caches(bench: Bench) -> None:
+    bench.write(
+        "FROM base\nRUN --mount=type=cache,target=/c hostname; grep -c some-host /etc/hosts; ls /c; touch /c/f\n"
+    )
+    host, caches = "--build-arg=BUILDKIT_SANDBOX_HOSTNAME=some-host", "--build-arg=BUILDKIT_CACHE_MOUNT_NS="
+    assert bench.build("--no-cache", host, caches + "one").said == "some-host\n1\n"
+    again = bench.build("--no-cache", host, caches + "one").said
+    other = bench.build("--no-cache", host, caches + "two").said
+    assert (again, other) == ("some-host\n1\nf\n", "some-host\n1\n")

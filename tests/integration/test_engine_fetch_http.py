@@ -18,6 +18,7 @@ from builder.engine.copy import copy
 from builder.engine.download import download, redacted
 from builder.engine.fetch import Fetched, fetch
 from builder.engine.request import Secret
+from builder.engine.source import TreeRoot
 from builder.engine.world import Settings
 from builder.errors import ContextError
 from builder.image.names import Digest
@@ -248,3 +249,50 @@ def test_several_threads_fetch_once(server: Server, tmp_path: Path) -> None:
         thread.join()
     assert len(server.asked) == 1
     assert os.listdir(tmp_path) == ["file"]
+
+
+class Remembered:
+    """A memory of this test."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[Any, Any]] = {}
+
+    def memory(self, name: str) -> dict[Any, Any]:
+        return self.kept.get(name, {})
+
+    def remember(self, name: str, value: dict[Any, Any]) -> None:
+        self.kept[name] = value
+
+
+def test_a_server_that_says_that_nothing_changed_sends_nothing(server: Server, tmp_path: Path) -> None:
+    memory = Remembered()
+    source = RemoteFile(url=server.url("/f"), name="f")
+    server.answers["/f"] = (200, {"ETag": '"one"'}, b"content")
+    first = fetch(source, make(tmp_path / "a", {}), Settings(), memory)
+    server.answers["/f"] = (304, {}, b"")
+    second = fetch(source, make(tmp_path / "b", {}), Settings(), memory)
+    assert second.identity == first.identity == f"url:{Digest.of(b'content')}"
+    assert os.listdir(tmp_path / "b") == []
+    # Only whoever needs the file fetches it, and gets no other one.
+    server.answers["/f"] = (200, {"ETag": '"one"'}, b"content")
+    assert second.path().read_bytes() == b"content"
+    server.answers["/f"] = (200, {"ETag": '"two"'}, b"other")
+    assert fetch(source, make(tmp_path / "c", {}), Settings(), memory).identity == f"url:{Digest.of(b'other')}"
+    tags = [headers.get("if-none-match") for _, headers in server.asked]
+    assert tags == [None, '"one"', None, '"one"', None]
+
+
+def test_of_equal_names_the_one_written_last_stays(
+    server: Server, tmp_path: Path, require_root: Callable[[], None]
+) -> None:
+    require_root()
+    server.answers["/f"] = (200, {}, b"remote")
+    source = RemoteFile(url=server.url("/f"), name="f")
+    fetched = {source: fetch(source, make(tmp_path / "tmp", {}), Settings())}
+    local = TreeRoot(make(tmp_path / "local", {"f": File("local")}), owners=False)
+    root, scratch = make(tmp_path / "root", {}), make(tmp_path / "scratch", {})
+    for order in (("remote", "sources"), ("sources", "remote")):
+        wanted = step("f", to=f"/{order[0]}/", remote=(source,), order=order)
+        copy(wanted, local, root, fetched=fetched, scratch=scratch)
+    assert (root / "remote/f").read_text() == "local"
+    assert (root / "sources/f").read_text() == "remote"

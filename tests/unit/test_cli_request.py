@@ -261,6 +261,9 @@ def test_named_contexts_have_names_like_images(tmp_path: Path) -> None:
     [
         ("x", "--build-context 'x' is not NAME=WHERE"),
         ("x=", "--build-context 'x=' is not NAME=WHERE"),
+        ("x=target:y", "--build-context x: target:y names a target of a bake file, of which there is none"),
+        ("x=ftp://y", "--build-context x: unsupported source ftp"),
+        ("x::a/b/c/d=.", "--build-context: invalid name 'x::a/b/c/d'"),
         ("a b=.", "--build-context: invalid name 'a b'"),
         ("x=nowhere", "--build-context x: there is no folder nowhere"),
     ],

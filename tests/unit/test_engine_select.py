@@ -207,3 +207,7 @@ def test_folders_without_a_match_are_not_walked() -> None:
     (match,) = matches(root, source, HERE)
     assert [picked.name for picked in below(root, match, source, HERE)] == ["src", "x.py"]
     assert root.looked_into == ["", "src"]
+
+
+def test_files_beside_the_folders_of_a_pivot_are_no_sources() -> None:
+    assert selected(PROJECT, "*/./deep", parents=True) == ["deep/", "deep/y.py", "deep/z.txt"]

@@ -150,3 +150,15 @@ def test_what_a_mount_cannot_be(flag: str, message: str) -> None:
 def test_a_mistyped_key_is_guessed() -> None:
     assert mistake("FROM a\nRUN --mount=type=cache,taget=/m x\n").hint == "did you mean target?"
     assert mistake("FROM a\nRUN --mount=type=cahce,target=/m x\n").hint == "did you mean cache?"
+
+
+def test_mounts_are_in_the_order_of_their_targets() -> None:
+    flags = "--mount=type=tmpfs,target=/b/c --mount=type=tmpfs,target=/b --mount=type=tmpfs,target=/a"
+    assert [mount.target for mount in run_step(plan(f"FROM a\nRUN {flags} x\n")).mounts] == ["/a", "/b", "/b/c"]
+
+
+def test_caches_of_a_namespace_are_others() -> None:
+    made = plan("FROM a\nRUN --mount=type=cache,target=/c x\n", build_args={"BUILDKIT_CACHE_MOUNT_NS": "n"})
+    (mount,) = run_step(made).mounts
+    assert isinstance(mount, CacheMount)
+    assert mount.id == "n//c"

@@ -102,3 +102,16 @@ def test_the_title_shows_what_is_known_and_hides_secrets() -> None:
 
 def test_a_title_is_one_line_whatever_the_shell_makes_of_it() -> None:
     assert run_step(plan("FROM a\nrun echo ${x@Q} 'open\n")).title == "RUN echo ${x@Q} 'open"
+
+
+def test_a_document_behind_a_program_is_its_input() -> None:
+    made = plan("FROM a\nRUN <<EOF bash\necho $X\nEOF\nRUN <<EOF\necho\nEOF\n")
+    assert run_step(made).argv == ("/bin/sh", "-c", "<<EOF bash\necho $X\nEOF")
+    assert run_step(made, 1).argv == ("/bin/sh", "-c", "echo\n")
+
+
+def test_build_arguments_name_the_host() -> None:
+    made = plan("FROM a\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": "some-host"})
+    assert run_step(made).hostname == "some-host"
+    error = mistake("FROM a\nRUN x\n", build_args={"BUILDKIT_SANDBOX_HOSTNAME": "a b"})
+    assert error.message == "BUILDKIT_SANDBOX_HOSTNAME=a b is no host name"

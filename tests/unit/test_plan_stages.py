@@ -319,3 +319,24 @@ def test_fields_of_a_base_that_mean_nothing_are_left_behind() -> None:
     base = image(extra={"Hostname": "x"})
     made = plan("FROM a\n", {"a": base})
     assert made.target.config.config.extra == {}
+
+
+def test_a_context_for_one_platform_comes_before_that_for_all() -> None:
+    contexts = frozenset({"img", "img::linux/arm64"})
+    made = plan("FROM img\nRUN x\n", contexts=contexts, platform=ARM64)
+    assert made.stages[0].root == ImageInput(base=BaseKey("img::linux/arm64", ARM64))
+    made = plan("FROM img\nRUN x\n", contexts=contexts)
+    assert made.stages[0].root == ImageInput(base=BaseKey("img", AMD64))
+
+
+def test_the_empty_image_is_the_targets_whatever_is_asked_for() -> None:
+    made = plan("FROM --platform=windows/amd64 scratch\nCMD x\n", explicit_platform=False)
+    assert str(made.target.platform) == "linux/amd64"
+    assert made.target.config.config.cmd == ("/bin/sh", "-c", "x")
+
+
+def test_a_stage_that_a_folder_replaced_has_no_configuration() -> None:
+    contexts = frozenset({"y"})
+    made = plan("FROM a AS y\nFROM y\nCOPY f /\n", {"y": None}, contexts=contexts)
+    assert made.target.config.config.working_dir == ""
+    assert plan("FROM y\nCOPY f /\n", {"y": None}, contexts=contexts).target.config.config.working_dir == "/"
