@@ -76,7 +76,10 @@ def main(top: Path) -> int:
         folder.chmod(0o755)
         base = Path(shutil.copytree(debian_layout(), folder / "debian"))
         contexts = {name: _context(folder / name, name) for name in cases}
-        for number, rung in enumerate(RUNGS):
+        wanted = [
+            rung for rung in RUNGS if options.isolations is None or rung.isolation in options.isolations.split(",")
+        ]
+        for number, rung in enumerate(wanted):
             cells = []
             with fresh_place(folder, f"rung{number}") as place:
                 for name, seconds in _rung(top, rung, user, place, base, contexts, options.rounds):
@@ -147,6 +150,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench --ladder", description=__doc__)
     parser.add_argument("--ladder", action="store_true", help="this table")
     parser.add_argument("--only", metavar="CASE,…", help=f"only these cases: {', '.join(CASES)}")
+    parser.add_argument("--isolations", metavar="NAME,…", help="only these: overlay, fuse-overlayfs, copy")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="builds of each case on each rung (2)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where stores and contexts are made (/var/tmp)")
     return parser.parse_args()
