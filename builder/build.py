@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from builder.engine.deliver import deliver, needs
 from builder.engine.inputs import Inputs
 from builder.engine.opening import open_world
+from builder.engine.outputs.deliver import deliver, needs
 from builder.engine.planning import make_plan
 from builder.engine.request import BuildRequest, Built, Output, Secret, SshAgent
 from builder.engine.solve import Missed, Solution, look_up

@@ -10,8 +10,8 @@ from typing import Any
 from trees import Fifo, File, Folder, Link, Tree, filled
 
 from builder.dockerfile.source import SourceFile, Span
-from builder.engine.file_hashes import FileHashes
-from builder.engine.source import Reader, split
+from builder.engine.sources.file_hashes import FileHashes
+from builder.engine.sources.source import Reader, split
 from builder.plan.steps import ContextInput, CopyStep
 
 HERE = Span(SourceFile("Dockerfile", ("COPY these there",)), 1, 5, 1, 10)

@@ -11,7 +11,7 @@ from builder.cli.figures import moment, point, size
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import confirmed, open_store, platform
 from builder.cli.values import memory
-from builder.engine.pruning import PruneReport, PruneRequest, prune
+from builder.engine.upkeep.pruning import PruneReport, PruneRequest, prune
 from builder.errors import UsageError
 
 FORCE = Option(name="force", short="f", kind="flag", summary="Do not ask")

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Plan → image: the walk over the steps, and all that joins what decides with what does. The one room between both."""

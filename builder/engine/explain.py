@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from builder.engine.cache import Cache, Key
+from builder.engine.copying.select import below, matches, sources
 from builder.engine.inputs import Inputs
 from builder.engine.opening import open_world
 from builder.engine.planning import make_plan
 from builder.engine.position import EMPTY, Position
 from builder.engine.request import BuildRequest
-from builder.engine.select import below, matches, sources
-from builder.engine.source import join
+from builder.engine.sources.source import join
 from builder.engine.world import World
 from builder.errors import InternalError
 from builder.events import Emit, silent

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from builder.engine.hashing import selection_digest
-from builder.engine.source import TreeRoot
+from builder.engine.copying.hashing import selection_digest
+from builder.engine.sources.source import TreeRoot
 from builder.image.names import Digest
 from builder.plan.steps import (
     AnyStep,
@@ -26,8 +26,8 @@ from builder.plan.steps import (
 )
 
 if TYPE_CHECKING:
-    from builder.engine.fetch import Fetched
     from builder.engine.position import Position, Walk
+    from builder.engine.sources.fetched import Fetched
     from builder.engine.workshop import Workshop
     from builder.engine.world import World
 
@@ -78,7 +78,7 @@ class Inputs:
 
     def fetched(self, source: RemoteFile | GitTree) -> Fetched:
         """The downloaded file or tree; once in a build."""
-        from builder.engine.fetch import fetch
+        from builder.engine.sources.fetch import fetch
 
         with self._lock:
             if source not in self._fetched:

@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from builder.engine.foreign import as_somebody, emulation, foreign
 from builder.engine.inputs import Inputs
+from builder.engine.outputs.rootfs import write_roots
 from builder.engine.perform import Performer
-from builder.engine.rootfs import write_roots
+from builder.engine.running.foreign import as_somebody, emulation, foreign
 from builder.engine.solve import Solution, Solver
 from builder.engine.workshop import Workshop
 from builder.engine.world import Inside, World
@@ -20,7 +20,7 @@ from builder.sandbox.runner import Runner
 from builder.snapshot.choose import choose
 
 if TYPE_CHECKING:
-    from builder.engine.deliver import Needs
+    from builder.engine.outputs.deliver import Needs
     from builder.engine.request import BuildRequest
     from builder.image.names import Platform
     from builder.plan.steps import Plan

@@ -13,11 +13,11 @@ from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.numbers import truth
 from builder.dockerfile.parse import parse
 from builder.dockerfile.syntax import asked_for, explain, foreign
-from builder.engine.arrival import Arrived, arrive, arrive_further
 from builder.engine.bases import Bases
-from builder.engine.context import Context, open_context
 from builder.engine.request import BuildRequest
-from builder.engine.source import TooManyLinks, TreeRoot, resolve
+from builder.engine.sources.arrival import Arrived, arrive, arrive_further
+from builder.engine.sources.context import Context, open_context
+from builder.engine.sources.source import TooManyLinks, TreeRoot, resolve
 from builder.engine.world import Settings, World
 from builder.errors import DockerfileError, UsageError
 from builder.events import Note

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from builder.engine.copying import perform_copy, perform_workdir
+from builder.engine.copying.steps import perform_copy, perform_workdir
 from builder.engine.inputs import Inputs
-from builder.engine.packed import pack_snapshot
+from builder.engine.outputs.packed import pack_snapshot
 from builder.engine.position import Position, Walk
-from builder.engine.running import perform_run
+from builder.engine.running.command import perform_run
 from builder.engine.workshop import Workshop
 from builder.errors import InternalError
 from builder.image.names import Digest, Platform

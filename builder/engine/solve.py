@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from builder.engine.cache import Cache, Key
 from builder.engine.inputs import Inputs, mount_step
-from builder.engine.packed import find_packed
+from builder.engine.outputs.packed import find_packed
 from builder.engine.position import EMPTY, Position
 from builder.errors import BuilderError, ContextError
 from builder.events import Event, StepCached, StepFailed, StepFinished, StepStarted

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.engine.position import Position, Walk
-from builder.engine.source import SourceRoot, TreeRoot
+from builder.engine.sources.source import SourceRoot, TreeRoot
 from builder.engine.world import Inside, World
 from builder.errors import InternalError
 from builder.image.names import Digest
 from builder.layer.changes import Entry
 from builder.layer.content import content_digest
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from builder.plan.steps import ContextInput, Input
 from builder.snapshot.contract import Draft, Snapshot
 

@@ -13,7 +13,7 @@ from builder.plan.steps import AnyStep, RunStep, WorkdirStep
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
-    from builder.engine.context import Context
+    from builder.engine.sources.context import Context
     from builder.sandbox.emulation import Emulation
     from builder.sandbox.runner import Runner
     from builder.snapshot.contract import Snapshotter

@@ -21,7 +21,7 @@ from builder.layer.changes import OPAQUE, WHITEOUT
 from builder.layer.failures import translated
 from builder.layer.folders import clean
 from builder.layer.hiding import hide
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from builder.layer.reader import Reader
 from builder.layer.settle import Below, settle
 from builder.layer.tree import Tree

@@ -21,7 +21,7 @@ from builder.layer.failures import translated
 from builder.layer.folders import clean
 from builder.layer.headers import BLOCK
 from builder.layer.members import parse
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from builder.layer.reader import Reader
 from builder.layer.tree import Tree
 from native import syscalls

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from builder.layer.ownership import Owner, ids, pair
+from builder.layer.ownership import Owner, Owners, ids, pair
 
 TABLE = "owners"
 """The name of the table, in the folder of a draft or a snapshot."""
-
-Owners = Mapping[bytes, Owner]
-"""By path relative to the root."""
 
 
 def note(folder: Path, tree: Path, owners: Owners) -> None:

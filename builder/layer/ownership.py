@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -31,6 +32,9 @@ HIGHEST = (1 << 32) - 2
 """The largest id: the one after it means "leave it" in chown(2)."""
 
 Owner = tuple[int, int]
+
+Owners = Mapping[bytes, Owner]
+"""By path relative to a root."""
 
 _LETTERS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder.layer import ownership, xattrs
 from builder.layer.changes import Change, Entry, Removed
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 
 # A path longer than PATH_MAX (4096 with its NUL, limits.h) must be opened in parts.
 _LONGEST = 4000

@@ -67,18 +67,6 @@ class Registry:
         repository = Repository(self, reference)
         return repository.resolve(str(reference.digest or reference.tag)), repository
 
-    def tags(self, reference: Reference) -> Iterator[str]:
-        """The tags of *reference*'s repository, in the registry's order. Errors as ``resolve``'s."""
-        from builder.registry.listing import tags  # few commands list
-
-        return tags(self, reference)
-
-    def catalog(self, host: str) -> Iterator[str]:
-        """The repositories of the registry at *host*, where it tells. Errors as ``resolve``'s."""
-        from builder.registry.listing import catalog  # likewise
-
-        return catalog(self, host)
-
     def session(self, endpoint: Endpoint, name: str, login: Login | None = None) -> Session:
         """A session with *endpoint*, as *login* or as whom the credentials say. Errors as ``resolve``'s."""
         base = self._base(endpoint)

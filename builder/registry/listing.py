@@ -28,7 +28,7 @@ _NEXT = re.compile(r'<([^>]{1,4096})>\s*;[^,]*\brel="?next\b')
 
 
 def tags(registry: Registry, reference: Reference) -> Iterator[str]:
-    """The tags of *reference*'s repository."""
+    """The tags of *reference*'s repository, in the registry's order. Errors as ``Registry.resolve``'s."""
     endpoint = registry.endpoints.for_push(reference)
     session = registry.session(endpoint, reference.familiar)
     url = f"{session.base}/v2/{endpoint.repository}/tags/list"

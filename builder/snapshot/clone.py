@@ -24,7 +24,7 @@ from builder.layer import noted, scan
 from builder.layer.apply import apply
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_tree
 from builder.snapshot.sameness import Parted, restore

@@ -29,7 +29,7 @@ from typing import BinaryIO, Protocol
 
 from builder.image.names import Digest
 from builder.layer.changes import Change
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from native.mounts import Mount
 
 

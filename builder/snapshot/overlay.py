@@ -22,8 +22,7 @@ from builder.layer.apply import Applied, apply, settle_applied
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
 from builder.layer.marks import DEVICES, Marks
-from builder.layer.noted import Owners
-from builder.layer.ownership import Owner
+from builder.layer.ownership import Owner, Owners
 from builder.layer.removal import remove_tree
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.lowers import Lowers

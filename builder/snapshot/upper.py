@@ -20,7 +20,7 @@ from builder.layer import xattrs
 from builder.layer.changes import Change, Entry, Removed
 from builder.layer.folders import OVERLAY
 from builder.layer.marks import DEVICES, Marks
-from builder.layer.noted import Owners
+from builder.layer.ownership import Owners
 from builder.layer.scan import Attributes, Links, entry, open_folder, walk
 from builder.snapshot.lowers import Lowers
 from builder.snapshot.sameness import equal_data, looks_same

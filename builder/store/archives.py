@@ -23,7 +23,7 @@ from builder.image.configuration import ImageConfig
 from builder.image.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Json, Manifest
 from builder.image.names import Digest, Reference
 from builder.image.views import DOCUMENT_LIMIT, read_root
-from builder.store.layouts import IMAGE_NAME, REF_NAME, Content
+from builder.store.found import IMAGE_NAME, REF_NAME, Content
 
 MOST_MEMBERS = 20_000
 """Members of one archive; a layer is one of them, whatever it holds."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,22 +18,8 @@ from builder.errors import ImageError
 from builder.image.documents import INDEX_TYPES, OCI_INDEX, Descriptor, Index
 from builder.image.names import Digest, Reference
 from builder.image.views import DOCUMENT_LIMIT, read_root, verify
+from builder.store.found import IMAGE_NAME, REF_NAME, Content
 from builder.store.verified import verified
-
-REF_NAME = "org.opencontainers.image.ref.name"
-IMAGE_NAME = "io.containerd.image.name"
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What was found: where each blob can be opened, documents that were made here, and the images by name.
-
-    open  gives a blob's bytes by digest, not verified; raises FileNotFoundError
-    """
-
-    open: Callable[[Digest], BinaryIO]
-    made: dict[Digest, bytes]
-    manifests: tuple[Descriptor, ...]
 
 
 class OciLayout:

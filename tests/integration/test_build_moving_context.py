@@ -11,7 +11,7 @@ from worlds.building import Bench
 DRIVER = """
 import sys
 from pathlib import Path
-from builder.engine import copying
+from builder.engine.copying import steps as copying
 from builder.cli.main import entry
 
 copy, target = copying.copy, Path(sys.argv.pop(1))

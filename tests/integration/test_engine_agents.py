@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.agents import relayed
+from builder.engine.running.agents import relayed
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from copies import HERE, step
 from trees import MTIME, Device, Fifo, File, Folder, Link, Same, Tree, filled, make, read
 
-from builder.engine.context import open_context
-from builder.engine.copy import Copied, copy
-from builder.engine.source import TreeRoot
-from builder.engine.workdir import make_workdir
+from builder.engine.copying.copy import Copied, copy
+from builder.engine.copying.workdir import make_workdir
+from builder.engine.sources.context import open_context
+from builder.engine.sources.source import TreeRoot
 from builder.errors import BuilderError, ContextError, DockerfileError
 from builder.plan.steps import InlineFile, WorkdirStep
 

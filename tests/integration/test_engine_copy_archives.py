@@ -16,8 +16,8 @@ import pyzstd
 from copies import HERE, step
 from trees import MTIME, File, Folder, Link, Same, Tree, filled, make, read
 
-from builder.engine.context import open_context
-from builder.engine.copy import Copied, copy
+from builder.engine.copying.copy import Copied, copy
+from builder.engine.sources.context import open_context
 from builder.errors import BuilderError, ImageError
 
 

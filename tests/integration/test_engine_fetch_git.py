@@ -15,9 +15,10 @@ import pytest
 from copies import step
 from trees import File, make, read
 
-from builder.engine.copy import copy
-from builder.engine.fetch import Fetched, fetch
+from builder.engine.copying.copy import copy
 from builder.engine.request import Secret
+from builder.engine.sources.fetch import fetch
+from builder.engine.sources.fetched import Fetched
 from builder.engine.world import Settings
 from builder.errors import ContextError, HostError
 from builder.plan.steps import GitTree

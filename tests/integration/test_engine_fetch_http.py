@@ -14,11 +14,12 @@ import pytest
 from copies import step
 from trees import File, filled, make, read
 
-from builder.engine.copy import copy
-from builder.engine.download import download, redacted
-from builder.engine.fetch import Fetched, fetch
+from builder.engine.copying.copy import copy
 from builder.engine.request import Secret
-from builder.engine.source import TreeRoot
+from builder.engine.sources.download import download, redacted
+from builder.engine.sources.fetch import fetch
+from builder.engine.sources.fetched import Fetched
+from builder.engine.sources.source import TreeRoot
 from builder.engine.world import Settings
 from builder.errors import ContextError
 from builder.image.names import Digest

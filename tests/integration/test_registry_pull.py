@@ -12,6 +12,7 @@ from builder.image.documents import Descriptor, Manifest
 from builder.image.names import Digest, Reference
 from builder.registry import download, transport
 from builder.registry.client import Registry
+from builder.registry.listing import catalog, tags
 from builder.registry.pull import fetch_blobs
 from builder.store import Store
 
@@ -408,13 +409,13 @@ def test_tags_are_listed_page_by_page(client):
         return Reply(200, {"Link": '</v2/team/app/tags/list?last=b&n=2>; rel="next"'}, b'{"tags": ["a", "b"]}')
 
     with serving(answer) as server:
-        assert list(client.tags(reference(server))) == ["a", "b", "c"]
+        assert list(tags(client, reference(server))) == ["a", "b", "c"]
 
 
 def test_a_list_that_goes_on_elsewhere_is_not_followed(client):
     link = {"Link": '<http://127.0.0.1:9/v2/_catalog>; rel="next"'}
     with serving(lambda got: Reply(200, link, b'{"repositories": ["a"]}')) as server:
-        names = client.catalog(server.address)
+        names = catalog(client, server.address)
         assert next(names) == "a"
         with pytest.raises(RegistryError) as caught:
             next(names)

@@ -14,6 +14,7 @@ from builder.image.documents import Descriptor
 from builder.image.names import Digest, Reference
 from builder.registry import upload
 from builder.registry.client import Registry
+from builder.registry.listing import catalog, tags
 from builder.registry.parallel import for_each
 from builder.registry.push import push
 
@@ -99,8 +100,8 @@ def test_what_we_pushed_we_pull(client, image, registry):
                 Descriptor(media_type="application/octet-stream", digest=Digest(digest), size=len(data))
             ) as stream:
                 assert stream.read() == data
-    assert "push/back" in list(client.catalog(registry.address))
-    assert list(client.tags(reference)) == ["1"]
+    assert "push/back" in list(catalog(client, registry.address))
+    assert list(tags(client, reference)) == ["1"]
 
 
 def test_a_second_push_sends_no_blob_again(client, image, registry, tmp_path):
@@ -109,7 +110,7 @@ def test_a_second_push_sends_no_blob_again(client, image, registry, tmp_path):
     another = Registry(environment(tmp_path), budget=1.0, etc=tmp_path / "etc")
     push(another, Reference.parse(registry.reference("push/twice:2")), image.descriptor, image.path)
     assert len(log_of(registry, '"POST /v2/push/twice/blobs/uploads/')) == 4
-    assert sorted(client.tags(reference)) == ["1", "2"]
+    assert sorted(tags(client, reference)) == ["1", "2"]
 
 
 def test_a_second_name_costs_one_request_only(client, image, registry):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from builder.engine.arrival import arrive
 from builder.engine.bases import Bases, is_folder, split_layout
 from builder.engine.opening import written_beneath
 from builder.engine.request import BuildRequest, Output
+from builder.engine.sources.arrival import arrive
 from builder.engine.world import Settings
 from builder.errors import ContextError, ImageError
 from builder.events import silent

@@ -11,11 +11,11 @@ import tiny
 from plans import plan
 from worlds.engines import world
 
-from builder.engine.assemble import Assembled, ImageLayer, assemble, layers_of, oci_type
-from builder.engine.deliver import needs
-from builder.engine.packed import find_packed
+from builder.engine.outputs.assemble import Assembled, ImageLayer, assemble, layers_of, oci_type
+from builder.engine.outputs.deliver import needs
+from builder.engine.outputs.packed import find_packed
+from builder.engine.outputs.recompress import Packing, recompress
 from builder.engine.position import Position
-from builder.engine.recompress import Packing, recompress
 from builder.engine.request import Output
 from builder.engine.world import World
 from builder.image.documents import OCI_LAYER, Descriptor

@@ -12,9 +12,9 @@ import pytest
 from copies import step
 from trees import Fifo, File, Folder, Link, Tree, make
 
-from builder.engine import file_hashes
-from builder.engine.context import Context, find_ignore, open_context
-from builder.engine.hashing import selection_digest
+from builder.engine.copying.hashing import selection_digest
+from builder.engine.sources import file_hashes
+from builder.engine.sources.context import Context, find_ignore, open_context
 from builder.errors import ContextError
 from builder.layer.removal import remove_tree
 

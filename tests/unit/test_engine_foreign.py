@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.engine import foreign as module
-from builder.engine.foreign import as_somebody, foreign
+from builder.engine.running import foreign as module
+from builder.engine.running.foreign import as_somebody, foreign
 from builder.errors import HostError
 from builder.image.names import Platform
 from builder.sandbox.gate import Identity

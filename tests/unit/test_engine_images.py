@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from builder.engine.describing import history, inspected
-from builder.engine.images import Removed, find, images, remove, tag
-from builder.engine.sizes import Sizes
+from builder.engine.images.describing import history, inspected
+from builder.engine.images.kept import Removed, find, images, remove, tag
+from builder.engine.images.sizes import Sizes
 from builder.errors import ImageError
 from builder.image.names import Digest, Platform, Reference
 from builder.store import Store

@@ -7,7 +7,7 @@ import stat
 import pytest
 from copies import HERE
 
-from builder.engine.modes import parse_mode
+from builder.engine.copying.modes import parse_mode
 from builder.errors import DockerfileError
 
 FILE, FOLDER = stat.S_IFREG, stat.S_IFDIR

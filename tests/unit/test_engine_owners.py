@@ -8,7 +8,7 @@ import pytest
 from copies import HERE
 from trees import Fifo, File, Link, make
 
-from builder.engine.owners import resolve_owner
+from builder.engine.copying.owners import resolve_owner
 from builder.errors import BuilderError, ContextError, DockerfileError
 
 USERS = "root:x:0:0:root:/root:/bin/sh\n# a comment\n\napp:x:1000:1001::/home/app:\nshort:x\nodd:x:abc:7\n"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from builder.engine.patterns import BadPattern, Reach, clean, has_wildcards, match_expression
+from builder.engine.sources.patterns import BadPattern, Reach, clean, has_wildcards, match_expression
 
 
 @pytest.mark.parametrize(

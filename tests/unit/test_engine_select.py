@@ -8,8 +8,8 @@ import pytest
 from copies import HERE, Imagined, step
 from trees import File, Folder, Link, Tree
 
-from builder.engine.select import below, matches, sources
-from builder.engine.source import TooManyLinks, join, resolve
+from builder.engine.copying.select import below, matches, sources
+from builder.engine.sources.source import TooManyLinks, join, resolve
 from builder.errors import ContextError, DockerfileError
 
 

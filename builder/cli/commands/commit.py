@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store
-from builder.engine.committing import Note, commit
+from builder.engine.containers.committing import Note, commit
 from builder.image.names import Reference
 
 CHANGE = Option(

@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import each, open_store
-from builder.engine.containers import remove
+from builder.engine.containers.run import remove
 from builder.errors import StoreError
 
 

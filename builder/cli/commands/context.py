@@ -19,7 +19,7 @@ from builder.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from builder.engine.context import Context, Listed, Why
+    from builder.engine.sources.context import Context, Listed, Why
 
 _KINDS = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo"}
 

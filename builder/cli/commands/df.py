@@ -10,9 +10,9 @@ from builder.cli.figures import duration, moment, since, size
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform
 from builder.cli.tables import OPTIONS, Listing, Row, listed, table
-from builder.engine.images import Image, images
-from builder.engine.sizes import Sizes, shared
-from builder.engine.usage import Usage, usage
+from builder.engine.images.kept import Image, images
+from builder.engine.images.sizes import Sizes, shared
+from builder.engine.upkeep.usage import Usage, usage
 from builder.errors import UsageError
 from builder.store.containers import Container, Containers
 

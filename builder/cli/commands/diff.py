@@ -8,8 +8,8 @@ from builder.cli.options import Option, Parsed
 from builder.cli.storing import PLATFORM, open_store, platform
 from builder.cli.tables import as_json
 from builder.cli.text import harmless
-from builder.engine.differing import Difference, of_container, of_image, of_images
-from builder.engine.images import find
+from builder.engine.images.differing import Difference, of_container, of_image, of_images
+from builder.engine.images.kept import find
 from builder.errors import ImageError
 from builder.store.containers import Containers
 from builder.store.store import Store

@@ -11,9 +11,9 @@ from builder.cli.options import Option, Parsed
 from builder.cli.storing import PLATFORM, open_store, platform
 from builder.cli.tables import OPTIONS, QUIET, Listing, Row, listed
 from builder.cli.text import cut
-from builder.engine.describing import Past, history
-from builder.engine.images import find
-from builder.engine.sizes import Sizes
+from builder.engine.images.describing import Past, history
+from builder.engine.images.kept import find
+from builder.engine.images.sizes import Sizes
 
 COMMAND_COLUMNS = 45
 """source: docker/cli, cli/command/formatter/image history: CreatedBy is cut to 45"""

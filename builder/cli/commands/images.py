@@ -12,8 +12,8 @@ from builder.cli.figures import at, moment, point, since, size
 from builder.cli.options import Option, Parsed, boolean, nearest
 from builder.cli.storing import open_store, platform
 from builder.cli.tables import OPTIONS, QUIET, Listing, Row, listed
-from builder.engine.images import Image, find, images
-from builder.engine.sizes import Sizes
+from builder.engine.images.kept import Image, find, images
+from builder.engine.images.sizes import Sizes
 from builder.errors import UsageError
 from builder.image.names import Reference
 from builder.store.store import Store

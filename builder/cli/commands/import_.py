@@ -9,7 +9,7 @@ from builder.cli.commands.commit import CHANGE
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform, progress
-from builder.engine.committing import Note, import_root
+from builder.engine.containers.committing import Note, import_root
 from builder.errors import UsageError
 from builder.image.names import Reference
 

@@ -9,9 +9,9 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import FORMAT, PLATFORM, each, open_store, platform
-from builder.engine.describing import inspected
-from builder.engine.images import find
-from builder.engine.sizes import Sizes
+from builder.engine.images.describing import inspected
+from builder.engine.images.kept import find
+from builder.engine.images.sizes import Sizes
 from builder.errors import BuilderError, ImageError
 from builder.store.containers import Containers
 from builder.store.store import Store

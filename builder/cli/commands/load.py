@@ -9,7 +9,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, progress
-from builder.engine.saving import load
+from builder.engine.images.saving import load
 from builder.errors import UsageError
 from builder.events import Progress
 

@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform
-from builder.engine.manifests import Annotation, annotate
+from builder.engine.images.manifests import Annotation, annotate
 from builder.errors import UsageError
 from builder.image.names import Reference
 

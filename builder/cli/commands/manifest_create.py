@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform, progress
-from builder.engine.manifests import create
+from builder.engine.images.manifests import create
 from builder.image.names import Reference
 
 

@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform
-from builder.engine.manifests import document
+from builder.engine.images.manifests import document
 from builder.image.documents import read_json
 
 

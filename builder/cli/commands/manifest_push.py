@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import open_store, platform, progress
-from builder.engine.publishing import push
+from builder.engine.images.publishing import push
 
 
 def run(parsed: Parsed, world: Surroundings) -> int:

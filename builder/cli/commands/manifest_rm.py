@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Parsed
 from builder.cli.storing import each, open_store, platform
-from builder.engine.manifests import forget
+from builder.engine.images.manifests import forget
 from builder.image.names import Reference
 
 

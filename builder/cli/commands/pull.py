@@ -9,7 +9,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import each, open_store, platform, progress
-from builder.engine.pulling import pull
+from builder.engine.images.pulling import pull
 from builder.errors import UsageError
 from builder.image.names import Reference
 
@@ -46,8 +46,10 @@ def run(parsed: Parsed, world: Surroundings) -> int:
 
 def _all_tags(text: str, registry: Registry, one: Callable[[str], None]) -> None:
     """*one* for each tag that *text*'s repository has."""
+    from builder.registry.listing import tags
+
     reference = Reference.parse(text)
-    for tag in sorted(registry.tags(reference)):
+    for tag in sorted(tags(registry, reference)):
         one(str(Reference(reference.registry, reference.repository, tag)))
 
 

@@ -6,8 +6,8 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import PLATFORM, each, open_store, platform, progress
-from builder.engine.images import images
-from builder.engine.publishing import push
+from builder.engine.images.kept import images
+from builder.engine.images.publishing import push
 from builder.errors import ImageError
 from builder.image.names import Reference
 

@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import each, open_store, platform
-from builder.engine.images import remove
+from builder.engine.images.kept import remove
 from builder.errors import ImageError
 from builder.store.containers import Containers
 

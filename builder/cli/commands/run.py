@@ -16,9 +16,9 @@ from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Parsed
 from builder.cli.storing import complain, open_store, platform, progress
 from builder.cli.values import host, memory, pairs, reject, ulimit
-from builder.engine.containers import RunRequest
-from builder.engine.containers import run as run_container
-from builder.engine.images import Image, find
+from builder.engine.containers.run import RunRequest
+from builder.engine.containers.run import run as run_container
+from builder.engine.images.kept import Image, find
 from builder.errors import BuilderError, CommandFailed, ImageError, UsageError
 from builder.events import silent
 from builder.image.configuration import RunConfig
@@ -102,7 +102,7 @@ def _image(parsed: Parsed, world: Surroundings, store: Store) -> Image:
         if when == "never" or e.code not in ("no-such-image", "incomplete-image"):
             raise
     # Only now a registry is wanted.
-    from builder.engine.pulling import pull
+    from builder.engine.images.pulling import pull
 
     reference = Reference.parse(text)
     world.stderr.write(f"pulling {reference.familiar}\n")

@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Option, Parsed
 from builder.cli.storing import PLATFORM, open_store, platform, progress
-from builder.engine.saving import save
+from builder.engine.images.saving import save
 from builder.errors import UsageError
 from builder.events import Progress
 

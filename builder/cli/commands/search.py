@@ -7,7 +7,7 @@ from builder.cli.environment import Surroundings, passed_on
 from builder.cli.options import Option, Parsed, boolean
 from builder.cli.tables import OPTIONS, Listing, listed
 from builder.cli.text import cut
-from builder.engine.searching import Hit, search
+from builder.engine.images.searching import Hit, search
 from builder.errors import UsageError
 
 _LISTING = Listing(

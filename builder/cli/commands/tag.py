@@ -6,7 +6,7 @@ from builder.cli.commands import Command
 from builder.cli.environment import Surroundings
 from builder.cli.options import Parsed
 from builder.cli.storing import open_store, platform
-from builder.engine.images import tag
+from builder.engine.images.kept import tag
 
 
 def run(parsed: Parsed, world: Surroundings) -> int:

@@ -1,0 +1,1 @@
+"""``run`` and what it leaves behind, and images made of that."""

@@ -1,0 +1,41 @@
+"""ADD from elsewhere: a file by HTTP, or a tree of a git repository.
+
+Where the identity of what will come is known beforehand (a checksum, a full commit), nothing is fetched until it is
+needed: a cached build then asks nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.engine.sources.fetched import Fetched, Memory
+from builder.plan.steps import GitTree, RemoteFile
+
+if TYPE_CHECKING:
+    from builder.engine.world import Settings
+
+
+def fetch(source: RemoteFile | GitTree, folder: Path, settings: Settings, memory: Memory | None = None) -> Fetched:
+    """Fetch *source* into the empty *folder*, or only find out what would come, if that is enough for now.
+
+    settings   secrets with credentials, SSH agents, and the environment with proxies
+    memory     of entity tags: a server that says that a file is the one from before sends nothing
+    raises     ContextError (``cannot-fetch``, ``digest-mismatch``, ``unknown-ref`` …), HostError (``no-git``)
+    """
+    # HTTP and git are both rare, and slow to import.
+    if isinstance(source, RemoteFile):
+        from builder.engine.sources.download import download, unchanged
+
+        if source.checksum:
+            return Fetched(f"url:{source.checksum}", lambda: download(source, folder, settings)[0])
+        known = unchanged(source, settings, memory) if memory is not None else None
+        if known is not None:
+            same = replace(source, checksum=known)
+            return Fetched(f"url:{known}", lambda: download(same, folder, settings)[0])
+        path, digest = download(source, folder, settings, memory=memory)
+        return Fetched(f"url:{digest}", lambda: path)
+    from builder.engine.sources.checkout import Repository
+
+    return Repository(source, folder, settings).fetched()
