@@ -57,7 +57,7 @@ _PATH_AT = {
 def hand_over(channel: socket.socket) -> None:
     """In the command's process: filter it, and send the listener. Where none can be had /proc stays an empty folder."""
     try:
-        listener = notify.listen(notified.program([Watch(call) for call in _PATH_AT]))
+        listener = notify.listen(notified.program(_watches()))
     except OSError:
         # Another listener is there already (EBUSY), or the kernel is older than 5.0.
         channel.close()
@@ -65,6 +65,13 @@ def hand_over(channel: socket.socket) -> None:
     socket.send_fds(channel, [b"l"], [listener])
     os.close(listener)
     channel.close()
+
+
+def _watches() -> list[Watch]:
+    # Whoever names an open folder means what is in it: with find, tar and rm -r those are most calls. That a process is
+    # about to have another memory is to be known in any case.
+    here = constants.AT_FDCWD & 0xFFFFFFFF
+    return [Watch(call, equal=(0, here) if at and call != "execveat" else None) for call, at in _PATH_AT.items()]
 
 
 def fork(channel: socket.socket, tree: Path, *, devices: bool) -> int:
