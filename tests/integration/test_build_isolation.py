@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from worlds.building import Bench, leftovers
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+from worlds.building import Bench, leftovers, processes_of
 
 DOCKERFILE = """\
 FROM base AS one
@@ -44,3 +50,37 @@ def test_every_isolation_gives_the_same_image(bench: Bench, bench_rootless: Benc
             found = _build(one, f"{who}-{kind}", *words)
             assert found[1:] == expected[1:], (who, kind)
             assert found[0] == expected[0], (who, kind)
+
+
+def _eventually(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 60
+    while not (found := true()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_program_behind_a_root_ends_with_its_build(
+    bench: Bench, number: int, require: Callable[..., None], require_root: Callable[[], None]
+) -> None:
+    require("fuse-overlayfs")
+    require_root()
+    bench.write("FROM base\nRUN echo 1 >/one\nRUN echo 2 >/two && sleep 1000\n")
+    pybuild = bench.pybuild
+    process = subprocess.Popen(
+        [*pybuild.launch, *bench.all_words("--isolation=fuse-overlayfs", "--progress=plain")],
+        env=pybuild.person.environment() | {"PYBUILD_ROOT": str(pybuild.store), **pybuild.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert _eventually(lambda: any(bench.store.glob("snapshots/fuse-overlayfs-*/drafts/*/fs/two")))
+    finally:
+        process.send_signal(number)
+        process.wait()
+    assert _eventually(lambda: processes_of(bench.store) == [])
+    bench.write("FROM base\nRUN echo 1 >/one\nRUN echo 2 >/two\n")
+    again = bench.build("--isolation=fuse-overlayfs")
+    assert again.performed == ["RUN echo 2 >/two"]
+    assert leftovers(bench.store) == []
+    assert processes_of(bench.store) == []
