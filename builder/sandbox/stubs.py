@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPAQUE = ".wh..wh..opq"
 _LINKS = 40
 """Symbolic links followed in one path at the most, as the kernel has it. path_resolution(7)."""
 
@@ -134,6 +135,7 @@ def _clean(root: int, stub: Stub) -> None:
         parent_state, state = os.fstat(here), os.stat(name, dir_fd=here, follow_symlinks=False)
         if stub.folder and stat.S_ISDIR(state.st_mode):
             try:
+                _unmark(f"/proc/self/fd/{here}/{name}")
                 os.rmdir(name, dir_fd=here)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -148,6 +150,12 @@ def _clean(root: int, stub: Stub) -> None:
         os.utime(f"/proc/self/fd/{here}", ns=stub.before if times[1] == stub.after else times)
     finally:
         os.close(here)
+
+
+def _unmark(folder: str) -> None:
+    """fuse-overlayfs puts its mark into every folder that it makes: one that holds nothing else is empty."""
+    if os.listdir(folder) == [_OPAQUE]:
+        os.unlink(f"{folder}/{_OPAQUE}")
 
 
 def _words(path: str) -> list[str]:
