@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.layer import ownership
 from builder.sandbox import elf
 from builder.sandbox.command import Command
 from builder.sandbox.users import User
@@ -146,11 +147,18 @@ def _unmapped(error: OSError, user: User) -> HostError:
     who = f"user {user.uid} with groups {' '.join(map(str, user.groups))}"
     if error.errno != errno.EINVAL:
         return HostError(f"cannot become {who}: {error.strerror}", code="setuid-refused")
-    return HostError(
-        f"cannot become {who}: an id is beyond those that are mapped here",
-        code="id-not-mapped",
-        hint="give the builder's user a larger range in /etc/subuid and /etc/subgid",
-    )
+    able = ownership.ids()
+    for kind, wanted, mapped in (("uid", (user.uid,), able.uids), ("gid", (user.gid, *user.groups), able.gids)):
+        beyond = [one for one in wanted if not any(first <= one < first + count for first, count in mapped)]
+        if beyond:
+            ranges = ", ".join(f"{first}-{first + count - 1}" for first, count in mapped)
+            return HostError(
+                f"cannot become {who}: the {kind} {beyond[0]} is not among those that are mapped here, {ranges}",
+                code="id-not-mapped",
+                hint="build with --userns=single, where any id will do; or give the builder's user a larger range:"
+                f" as root, usermod --add-sub{kind}s FIRST-LAST, with more than {beyond[0]} in all",
+            )
+    return HostError(f"cannot become {who}: {error.strerror}", code="setuid-refused")
 
 
 def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:

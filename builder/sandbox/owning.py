@@ -34,14 +34,18 @@ class Files:
         status = os.stat(path, follow_symlinks=follow)
         return ownership.told_status(status, ownership.read(path, follow=follow), self._of_link(status))
 
-    def is_recorded(self, place: Place) -> bool:
-        """Whether anything is recorded of it; told cheaply, for it is asked of every file. raises OSError."""
+    def recorded(self, place: Place) -> os.stat_result | None:
+        """As ``status``, of what anything is recorded of; else None, told cheaply, for it is asked of every file.
+
+        raises   OSError
+        """
         path, follow = place
-        if ownership.read(path, follow=follow) is not None:
-            return True
-        if not self.links:
-            return False
-        return self._of_link(os.stat(path, follow_symlinks=follow)) is not None
+        record = ownership.read(path, follow=follow)
+        if record is None and not self.links:
+            return None
+        status = os.stat(path, follow_symlinks=follow)
+        owner = self._of_link(status)
+        return ownership.told_status(status, record, owner) if record is not None or owner is not None else None
 
     def noted(self, place: Place) -> ownership.Owner | None:
         """What is noted of a link or special file."""

@@ -61,28 +61,31 @@ class Statuses:
     def _on_statx(self, folder: int, path: int, flags: int, _mask: int, buffer: int, *_: int) -> int | None:
         follow, empty = not flags & AT_SYMLINK_NOFOLLOW, bool(flags & AT_EMPTY_PATH)
         place = self._caller.at(folder, path, follow=follow, empty=empty)
-        if not self._is_recorded(place):
+        status = self._recorded(place)
+        if status is None:
             return None
-        self._caller.write(buffer, _statx(self._files.status(place)))
+        self._caller.write(buffer, _statx(status))
         return 0
 
     def _tell(self, place: Place, buffer: int) -> int | None:
-        if not self._is_recorded(place):
+        status = self._recorded(place)
+        if status is None:
             return None
-        self._caller.write(buffer, self._pack(self._files.status(place)))
+        self._caller.write(buffer, self._pack(status))
         return 0
 
     def _tell_short(self, place: Place, buffer: int) -> int | None:
-        if not self._is_recorded(place):
+        status = self._recorded(place)
+        if status is None:
             return None
-        self._caller.write(buffer, _stat64(self._layout_of_32_bits, self._files.status(place)))
+        self._caller.write(buffer, _stat64(self._layout_of_32_bits, status))
         return 0
 
-    def _is_recorded(self, place: Place) -> bool:
+    def _recorded(self, place: Place) -> os.stat_result | None:
         try:
-            return self._files.is_recorded(place)
+            return self._files.recorded(place)
         except OSError:
-            return False  # whatever is wrong with it, the kernel says it better
+            return None  # whatever is wrong with it, the kernel says it better
 
 
 def _times(status: os.stat_result) -> tuple[int, ...]:

@@ -287,7 +287,13 @@ def test_an_id_beyond_the_map_is_explained(sandbox):
         return
     with pytest.raises(HostError) as caught:
         sandbox.run("true", user="70000")
-    assert str(caught.value) == "cannot become user 70000 with groups 0: an id is beyond those that are mapped here"
+    assert str(caught.value) == (
+        "cannot become user 70000 with groups 0: the uid 70000 is not among those that are mapped here, 0-65536"
+    )
+    assert caught.value.hint == (
+        "build with --userns=single, where any id will do; or give the builder's user a larger range: as root, usermod"
+        " --add-subuids FIRST-LAST, with more than 70000 in all"
+    )
 
 
 def test_home_and_path_are_added(sandbox):

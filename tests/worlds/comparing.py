@@ -97,7 +97,7 @@ def flattened(layers: tuple[Tree, ...]) -> Tree:
         for path, member in own.items():
             if PurePosixPath(path).name.startswith(".wh."):
                 continue
-            if member.kind != "folder":
+            if member.kind != "folder" and path in tree and tree[path].kind == "folder":
                 _remove_below(tree, path)
             tree[path] = member
     return tree
