@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from builder.errors import CommandFailed, DockerfileError, HostError
+from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError, InternalError
 from builder.layer import ownership
 from builder.sandbox import elf
 from builder.sandbox.command import Command
@@ -143,8 +143,11 @@ def _ids(user: User) -> None:
         raise _unmapped(error, user) from None
 
 
-def _unmapped(error: OSError, user: User) -> HostError:
+def _unmapped(error: OSError, user: User) -> BuilderError:
     who = f"user {user.uid} with groups {' '.join(map(str, user.groups))}"
+    if error.errno == errno.ENOSYS:
+        # What a filter's calls answer when nobody has its listener any more. seccomp_unotify(2)
+        return InternalError("the command server ended", code="server-gone")
     if error.errno != errno.EINVAL:
         return HostError(f"cannot become {who}: {error.strerror}", code="setuid-refused")
     able = ownership.ids()

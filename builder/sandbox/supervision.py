@@ -15,7 +15,7 @@ import resource
 import socket
 from dataclasses import dataclass
 
-from builder.errors import HostError
+from builder.errors import HostError, InternalError
 from builder.layer import ownership
 from native import constants, notified, notify
 from native.notified import Watch
@@ -74,7 +74,8 @@ def watches(wanted: Supervision) -> list[Watch]:
 def hand_over(wanted: Supervision, channel: socket.socket, root: int) -> None:
     """In the command's process: filter it, and send the listener, and its *root*, to whoever supervises it.
 
-    raises   HostError where the command could not work without: no listener can be had
+    raises   HostError where the command could not work without: no listener can be had; InternalError if the server
+             is gone
     """
     if wanted.single:
         # Root's credentials: whatever limit we were started with would be somebody's place among them.
@@ -90,5 +91,8 @@ def hand_over(wanted: Supervision, channel: socket.socket, root: int) -> None:
             hint="Linux 5.5 or later is needed, and no supervisor around this one; or subordinate ids in /etc/subuid"
             " and /etc/subgid, with newuidmap",
         ) from None
-    socket.send_fds(channel, [b"l"], [listener, root])
+    try:
+        socket.send_fds(channel, [b"l"], [listener, root])
+    except OSError:
+        raise InternalError("the command server ended", code="server-gone") from None
     os.close(listener)
