@@ -37,7 +37,7 @@ def put(places: Places, command: Command) -> bool:
 
 def _put_extra(places: Places, extra: Extra) -> None:
     if extra.kind == "tmpfs":
-        places.folder(extra.target, mode=extra.mode, owner=(extra.uid, extra.gid))
+        places.folder(extra.target, mode=extra.mode, owner=(extra.uid, extra.gid), keeps_mode=extra.keeps_mode)
     elif extra.kind == "file":
         places.file(extra)
     elif extra.kind == "bind" and extra.source is not None and extra.movable:

@@ -69,9 +69,24 @@ class Places:
         self._times: dict[tuple[int, int], _Times] = {}
         self._moved: dict[Path, str] = {}
 
-    def folder(self, target: str, *, mode: int = 0o755, owner: tuple[int, int] = (0, 0), kept: bool = False) -> Path:
-        """An empty folder at *target*; its path. *kept*: the mount point stays, if it had to be made."""
+    def folder(
+        self,
+        target: str,
+        *,
+        mode: int = 0o755,
+        owner: tuple[int, int] = (0, 0),
+        kept: bool = False,
+        keeps_mode: bool = False,
+    ) -> Path:
+        """An empty folder at *target*; its path.
+
+        kept        the mount point stays, if it had to be made
+        keeps_mode  a folder that was there gives its mode (``Extra.keeps_mode``)
+        """
+        made = self._points.made
         place, _ = self._clear(target, folder=True, kept=kept)
+        if keeps_mode and self._points.made == made:
+            mode = stat.S_IMODE(os.stat(self._aside / str(len(self._placed) - 1)).st_mode)
         os.mkdir(place)
         os.chown(place, *owner)
         os.chmod(place, mode)

@@ -47,6 +47,16 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def test_a_memory_file_system_has_the_mode_of_the_folder_that_was_there(jail: Bench) -> None:
+    jail.write(
+        "FROM base\nRUN mkdir -m 750 /there\n"
+        "RUN --mount=type=tmpfs,target=/there --mount=type=tmpfs,target=/new stat -c %a /there /new >/modes\n"
+    )
+    _, image = jail.image()
+    assert image.files()["modes"] == b"750\n1777\n"
+    assert "new" not in image.members(-1)
+
+
 def test_a_daemon_ends_with_the_command_that_started_it(jail: Bench) -> None:
     jail.write(
         f"FROM base\nENV OF={jail.room}\n"
