@@ -1,9 +1,9 @@
 """Owners of links, fifos and sockets that the file system cannot hold: a table beside the layer's folder.
 
 They take no attributes, so that nothing can be recorded on them (``ownership``). A table has a line for each, by path
-and inode; a line whose path has another inode by now means nothing. Renames and new names
-that a command gives to such a link are noted where ids are emulated (``sandbox.moving``). What is lost: with a range of
-ids, a link of an id beyond it that a later step renames.
+and inode; a line whose path has another inode by now means nothing. Renames and new names that a command gives to such
+a link are noted where ids are emulated (``sandbox.supervision``). What is lost: with a range of ids, a link of an id
+beyond it that a later step renames.
 
 source   xattr(7), "Extended user attributes"
 """

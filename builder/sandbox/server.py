@@ -31,8 +31,8 @@ from builder.sandbox.command import Command
 
 # All that a child needs is imported before it switches its root, where no module is found any more.
 from builder.sandbox.enter import enter
-from builder.sandbox.jail import keep
-from builder.sandbox.supervision import Supervision, hand_over, supervision
+from builder.sandbox.jail.keeper import keep
+from builder.sandbox.supervision.filters import Supervision, hand_over, supervision
 from native import constants, syscalls
 
 NEW_NETWORK = 1
@@ -146,7 +146,7 @@ def _supervise(child: _Child, fd: int, wanted: Supervision) -> int:
             child.listener, child.root = found
         return child.listener
     # Only the first call of the kind starts a supervisor: most commands never make one.
-    from builder.sandbox import supervisor
+    from builder.sandbox.supervision import supervisor
 
     child.supervisor = supervisor.fork(wanted, child.listener, child.root, child.command, child.report)
     for number in (child.listener, child.root):

@@ -204,7 +204,7 @@ def test_root_has_dockers_capabilities(sandbox):
 
 def test_another_user_has_no_capabilities_and_the_same_bounds(sandbox):
     ran = sandbox.run("awk", "/^Cap(Prm|Eff|Bnd)/ { print $2 }", "/proc/self/status", user="app")
-    # Where ids are emulated, what another user may do is not: see builder/sandbox/supervision.py.
+    # Where ids are emulated, what another user may do is not: see builder/sandbox/supervision/filters.py.
     held = "00000000a80425fb" if NO_NEW_PRIVILEGES in sandbox.without else "0000000000000000"
     assert ran.text.split() == [held, held, "00000000a80425fb"]
 

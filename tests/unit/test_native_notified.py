@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from builder.sandbox.supervision import Supervision, watches
+from builder.sandbox.supervision.filters import Supervision, watches
 from native import constants, notified
 from native.notified import CALLS, Watch, program
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from builder.sandbox.credentials import (
+from builder.sandbox.supervision.credentials import (
     ROOT,
     UNCHANGED,
     Credentials,

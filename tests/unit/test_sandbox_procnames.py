@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.sandbox.procnames import Name, meaning
+from builder.sandbox.jail.procnames import Name, meaning
 
 GROUP, THREAD = 70, 72
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from builder.sandbox import statuses
+from builder.sandbox.supervision import statuses
 
 STATUS = os.stat_result(
     (0o100640, 77, 2049, 3, 70000, 70001, 123456789012, 1, 2, 3),

@@ -12,9 +12,9 @@ import stat
 import struct
 
 from builder.layer.ownership import Owner
-from builder.sandbox.caller import AT_FDCWD, Place
-from builder.sandbox.identities import Identities
-from builder.sandbox.owning import Files
+from builder.sandbox.supervision.caller import AT_FDCWD, Place
+from builder.sandbox.supervision.identities import Identities
+from builder.sandbox.supervision.owning import Files
 from native.notify import Listener
 
 _HOW = struct.Struct("=QQQ")

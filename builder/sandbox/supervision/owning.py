@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from builder.layer import noted, ownership
-from builder.sandbox.caller import AT_FDCWD, Caller, Place
-from builder.sandbox.credentials import UNCHANGED, Credentials
+from builder.sandbox.supervision.caller import AT_FDCWD, Caller, Place
+from builder.sandbox.supervision.credentials import UNCHANGED, Credentials
 from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 
-from builder.sandbox.caller import AT_FDCWD
-from builder.sandbox.owning import Files
+from builder.sandbox.supervision.caller import AT_FDCWD
+from builder.sandbox.supervision.owning import Files
 from native import constants, syscalls
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from builder.sandbox import orphans
-from builder.sandbox.procnames import HIDDEN, Name
+from builder.sandbox.jail.procnames import HIDDEN, Name
 
 _BESIDE = (b"self", b"thread-self")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import struct
 
-from builder.sandbox.caller import AT_FDCWD, Place
-from builder.sandbox.owning import Files
+from builder.sandbox.supervision.caller import AT_FDCWD, Place
+from builder.sandbox.supervision.owning import Files
 from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 
 # struct stat: <asm/stat.h> on x86_64, <asm-generic/stat.h> on aarch64

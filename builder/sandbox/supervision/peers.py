@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 
-from builder.sandbox.identities import Identities
+from builder.sandbox.supervision.identities import Identities
 from native import syscalls
 
 _UCRED = struct.Struct("=iII")

@@ -18,11 +18,11 @@ from dataclasses import replace
 
 from builder.errors import HostError
 from builder.layer.ownership import Owner
-from builder.sandbox import credentials
-from builder.sandbox.caller import AT_FDCWD, Place
-from builder.sandbox.credentials import ROOT, UNCHANGED, Credentials, Ids
-from builder.sandbox.owning import Files, Owning, refuse_unless_allowed
-from builder.sandbox.supervision import RLIMIT_LOCKS
+from builder.sandbox.supervision import credentials
+from builder.sandbox.supervision.caller import AT_FDCWD, Place
+from builder.sandbox.supervision.credentials import ROOT, UNCHANGED, Credentials, Ids
+from builder.sandbox.supervision.filters import RLIMIT_LOCKS
+from builder.sandbox.supervision.owning import Files, Owning, refuse_unless_allowed
 from native.constants import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 
 _MOST_GROUPS = 65536

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from builder.errors import BuilderError, HostError
-from builder.sandbox import equipment, launch, orphans, procfs
+from builder.sandbox import launch, orphans
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 from builder.sandbox.enter import enter_folder, step, take_terminal, user_of
-from builder.sandbox.places import Places
+from builder.sandbox.jail import equipment, procfs
+from builder.sandbox.jail.places import Places
 from native import constants, syscalls
 
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)

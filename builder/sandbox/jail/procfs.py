@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from builder.sandbox import orphans
-from builder.sandbox.memories import Memories
-from builder.sandbox.procfolders import Folders
-from builder.sandbox.procnames import ABOUT, Name, meaning
-from builder.sandbox.statuses import packed, packed_statx
+from builder.sandbox.jail.memories import Memories
+from builder.sandbox.jail.procfolders import Folders
+from builder.sandbox.jail.procnames import ABOUT, Name, meaning
+from builder.sandbox.supervision.statuses import packed, packed_statx
 from native import constants, notified, notify, syscalls
 from native.notified import Watch
 from native.notify import Listener

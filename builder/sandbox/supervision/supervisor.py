@@ -23,16 +23,16 @@ from typing import NoReturn
 
 from builder.errors import BuilderError
 from builder.layer import ownership
-from builder.sandbox.caller import Caller, Proc
 from builder.sandbox.channel import ERROR, Sender, as_internal
 from builder.sandbox.command import Command
-from builder.sandbox.identities import Identities
-from builder.sandbox.making import ANSWERED, Making
-from builder.sandbox.moving import Moving
-from builder.sandbox.owning import Files, Owning
-from builder.sandbox.peers import Peers
-from builder.sandbox.statuses import Statuses
-from builder.sandbox.supervision import Supervision
+from builder.sandbox.supervision.caller import Caller, Proc
+from builder.sandbox.supervision.filters import Supervision
+from builder.sandbox.supervision.identities import Identities
+from builder.sandbox.supervision.making import ANSWERED, Making
+from builder.sandbox.supervision.moving import Moving
+from builder.sandbox.supervision.owning import Files, Owning
+from builder.sandbox.supervision.peers import Peers
+from builder.sandbox.supervision.statuses import Statuses
 from native import constants, notified, syscalls
 from native.notify import Listener
 

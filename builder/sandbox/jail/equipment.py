@@ -12,7 +12,7 @@ from dataclasses import replace
 from builder.errors import HostError
 from builder.sandbox.command import Command, Extra
 from builder.sandbox.enter import step
-from builder.sandbox.places import Places
+from builder.sandbox.jail.places import Places
 from builder.sandbox.surroundings import DEVICES, LINKS, hosts_file, resolv_conf
 
 

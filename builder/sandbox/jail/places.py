@@ -23,8 +23,8 @@ from pathlib import Path
 from builder.errors import BuilderError, DockerfileError, HostError
 from builder.layer.removal import remove_tree
 from builder.sandbox.command import Extra
+from builder.sandbox.jail.unlinking import part_links
 from builder.sandbox.stubs import Points, PutBack, clean_stubs
-from builder.sandbox.unlinking import part_links
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
