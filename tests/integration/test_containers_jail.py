@@ -37,7 +37,7 @@ def test_mounts_are_there_for_one_command_and_leave_nothing(jail: Bench) -> None
     _, image = jail.image(f"--secret=id=one,src={jail.room}/secret")
     assert image.files()["told"].decode().splitlines() == [
         "wordsmade",
-        *("440 3:5 /etc/secret", "1777 0:0 /made", "700 7:0 /cache"),
+        *("440 3:5 /etc/secret", "755 0:0 /made", "700 7:0 /cache"),
         *("/context:", "Dockerfile", "file", "", "/made:"),
         "kept",
     ]

@@ -13,7 +13,7 @@ from builder.dockerfile.lint import RULES
 BROKEN = {
     "StageNameCasing": ("FROM scratch AS Base\n", 1),
     "FromAsCasing": ("FROM scratch as base\n", 1),
-    "NoEmptyContinuation": ("FROM scratch\nLABEL a=1 \\\n\n  b=2\n", 3),
+    "NoEmptyContinuation": ("FROM scratch\nLABEL a=1 \\\n\n  b=2\n", 4),
     "ConsistentInstructionCasing": ("FROM scratch\nLABEL a=1\nlabel b=2\n", 3),
     "DuplicateStageName": ("FROM scratch AS a\nFROM scratch AS a\n", 2),
     "ReservedStageName": ("FROM scratch AS context\n", 1),
