@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from builder.sandbox import orphans
 from builder.sandbox.jail.procnames import HIDDEN, Name
@@ -37,14 +37,14 @@ class Folders:
         # As the caller, who alone may look at what its processes have open.
         wanted = self._listing(name)
         status = os.stat(name.path, dir_fd=self._outside[name.kind])
-        with _root():
+        with _as_root():
             _write(name.inside, wanted)
             os.chown(name.inside, status.st_uid, status.st_gid)
         return name.inside
 
     def point(self, pid: int) -> None:
         """Let the link /proc/self, which is the same for all who do not ask, lead to *pid*."""
-        with _root(), suppress(FileNotFoundError):
+        with _as_root(), suppress(FileNotFoundError):
             with suppress(FileNotFoundError):
                 os.unlink(b"/proc/self")
             os.symlink(b"%d" % pid, b"/proc/self")
@@ -100,14 +100,14 @@ def _remove(place: bytes) -> None:
         os.rmdir(place)
 
 
-class _root:  # noqa: N801 - used as a function: a context manager
+@contextmanager
+def _as_root() -> Iterator[None]:
     """Meanwhile we are root, whose the root's own /proc is."""
-
-    def __enter__(self) -> None:
-        self._uid, self._gid = os.geteuid(), os.getegid()
-        os.seteuid(0)
-        os.setegid(0)
-
-    def __exit__(self, *_: object) -> None:
-        os.setegid(self._gid)
-        os.seteuid(self._uid)
+    uid, gid = os.geteuid(), os.getegid()
+    os.seteuid(0)
+    os.setegid(0)
+    try:
+        yield
+    finally:
+        os.setegid(gid)
+        os.seteuid(uid)
