@@ -47,6 +47,11 @@ def remember_places(store: Store, reference: Reference, blobs: Iterable[Descript
         store.remember(_MEMORY, dict(list(known.items())[-MOST_BLOBS:]))
 
 
+def origins(store: Store, digest: Digest) -> tuple[Reference, ...]:
+    """The repositories that a blob or a document was seen in, the latest first."""
+    return places(store).get(digest, ())
+
+
 def blobs_of(store: Store, descriptor: Descriptor) -> Iterable[Descriptor]:
     """All that hangs on *descriptor* but documents: those are not mounted."""
     files = ImageFiles(descriptor=descriptor, blob=store.blobs.path)

@@ -30,6 +30,7 @@ from builder.registry.logins import Login
 from builder.registry.manifests import MANIFEST_LIMIT, described, type_of
 from builder.registry.origins import Origin, Request, split_host
 from builder.registry.probe import scheme_of
+from builder.registry.referrers import referrers
 from builder.registry.session import Session
 from builder.registry.transport import BUDGET, RETRIED, Stream, Transport
 
@@ -122,6 +123,10 @@ class Repository:
             raise RegistryError(f"{descriptor.digest} is too large: {descriptor.size} bytes", code="too-large")
         with self.open(descriptor) as stream:
             return stream.read()
+
+    def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
+        """What is listed here as speaking of *subject*; nothing of it is verified."""
+        return self._anywhere(lambda endpoint: referrers(*self._session(endpoint), subject))
 
     @contextmanager
     def open(self, descriptor: Descriptor) -> Iterator[BinaryIO]:

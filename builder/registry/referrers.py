@@ -1,9 +1,9 @@
-"""Manifests that speak of another one (signatures, statements, lists of parts): how a registry gets to know of them.
+"""Manifests that speak of another one (signatures, statements, lists of parts): how a registry knows of them.
 
 A registry that knows the referrers API says so when such a manifest is pushed. Any other needs to be told: the index
 under the tag ``sha256-HEX`` of the manifest that is spoken of lists all that speak of it, and the client keeps it.
 
-source   OCI distribution-spec v1.1, "Pushing Manifests with Subject", "Referrers Tag Schema"
+source   OCI distribution-spec v1.1, "Listing Referrers", "Pushing Manifests with Subject", "Referrers Tag Schema"
 """
 
 from __future__ import annotations
@@ -29,6 +29,29 @@ def subject_of(document: bytes) -> Digest | None:
     return Descriptor.read(value).digest
 
 
+def referrers(session: Session, base: str, scopes: Scopes, subject: Digest) -> tuple[Descriptor, ...]:
+    """What the registry lists as speaking of *subject*: by itself, or else under the tag that clients keep.
+
+    base     the URL of the repository
+    scopes   for reading it
+    raises   RegistryError
+    """
+    for url in (f"{base}/referrers/{subject}", _list_url(base, subject)):
+        answer = session.fetch(
+            "GET", url, scopes, headers={"Accept": OCI_INDEX}, limit=MANIFEST_LIMIT, expect=frozenset({200, 404})
+        )
+        if answer.status == 200:
+            try:
+                return Index.read(answer.data, OCI_INDEX).manifests
+            except BuilderError:
+                return ()  # an image that somebody gave that tag
+    return ()
+
+
+def _list_url(base: str, subject: Digest) -> str:
+    return f"{base}/manifests/{subject.algorithm}-{subject.hex[:64]}"
+
+
 def is_known(headers: Mapping[str, str], subject: Digest) -> bool:
     """Whether the answer to a push says that the registry noted the subject itself."""
     return headers.get("OCI-Subject", "").strip() == subject
@@ -41,7 +64,7 @@ def tell(session: Session, base: str, scopes: Scopes, subject: Digest, referrer:
     scopes   for reading and writing it
     raises   RegistryError; two that do this at once may lose one of the two, which the specification leaves open
     """
-    url = f"{base}/manifests/{subject.algorithm}-{subject.hex[:64]}"
+    url = _list_url(base, subject)
     answer = session.fetch(
         "GET", url, scopes, headers={"Accept": OCI_INDEX}, limit=MANIFEST_LIMIT, expect=frozenset({200, 404})
     )

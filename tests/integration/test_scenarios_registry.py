@@ -374,3 +374,30 @@ def test_what_speaks_of_an_image_is_found_in_a_registry_that_has_no_list_of_such
     assert [(item["digest"], item["artifactType"], item["annotations"]) for item in listed["manifests"]] == [
         (found, "application/vnd.example.signature", {"note": f"note {n}"}) for n, found in enumerate(digests, 1)
     ]
+
+
+def test_what_speaks_of_an_image_goes_along_where_that_is_asked_for(
+    pybuild_rootless: Pybuild, registry: Registry, base: tuple[str, ...], room: Path
+) -> None:
+    pybuild, repository = pybuild_rootless, registry.reference("scenario/along")
+    image, copy = f"{repository}:1", f"{repository}-copy:1"
+    build(pybuild, base, image, "LABEL a=b")
+    pybuild("push", image, check=True)
+    signature = signed(registry, f"{repository}:signature", image, "of the image")
+    about = signed(registry, f"{repository}:about", f"{repository}:signature", "of the signature")
+    # No registry lists them here: a client that pushes them with their subjects does.
+    for name in ("signature", "about"):
+        pybuild("pull", f"{repository}:{name}", check=True)
+        pybuild("push", f"{repository}:{name}", check=True)
+    other = pybuild.with_store(room / "other")
+    other("pull", image, check=True)
+    other("tag", image, copy, check=True)
+    said = other("push", "--referrers", copy, check=True).stdout.splitlines()
+    kind = "application/vnd.example.signature"
+    assert said[1:] == [f"  with {signature} ({kind})", f"  with {about} ({kind})"]
+    for subject, referrer in ((raw(image), signature), (None, about)):
+        name = digest(subject) if subject else signature
+        listed = json.loads(raw(f"{repository}-copy:{name.replace(':', '-')}"))
+        assert [item["digest"] for item in listed["manifests"]] == [referrer]
+        assert digest(raw(f"{repository}-copy@{referrer}")) == referrer
+    assert len(other("push", copy, check=True).stdout.splitlines()) == 1

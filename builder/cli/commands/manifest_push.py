@@ -13,13 +13,13 @@ def run(parsed: Parsed, world: Surroundings) -> int:
     """Push an image of several platforms."""
     with open_store(parsed, world) as store:
         with progress(world) as emit:
-            name, pushed = push(
+            pushed = push(
                 store, parsed.arguments[0], platform(parsed), passed_on(world.environ), emit, all_platforms=True
             )
         if parsed.flag("purge"):
-            store.images.untag(name)
-            store.images.forget(pushed.digest)
-    world.stdout.write(f"{pushed.digest}\n")
+            store.images.untag(pushed.name)
+            store.images.forget(pushed.descriptor.digest)
+    world.stdout.write(f"{pushed.descriptor.digest}\n")
     return 0
 
 

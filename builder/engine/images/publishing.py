@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.engine.damage import blamed
@@ -28,12 +28,29 @@ if TYPE_CHECKING:
     from builder.store.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What the name stands for in the registry now, and what was pushed with it that speaks of it."""
+
+    name: Reference
+    descriptor: Descriptor
+    referrers: tuple[Descriptor, ...] = ()
+
+
 def push(
-    store: Store, text: str, platform: Platform, environment: Mapping[str, str], emit: Emit, *, all_platforms: bool
-) -> tuple[Reference, Descriptor]:
-    """Push what is called *text* here; the name, and what it stands for in the registry now.
+    store: Store,
+    text: str,
+    platform: Platform,
+    environment: Mapping[str, str],
+    emit: Emit,
+    *,
+    all_platforms: bool,
+    referrers: bool = False,
+) -> Pushed:
+    """Push what is called *text* here.
 
     all_platforms  an index is pushed as it is, if all of it is here; else the image of *platform* alone
+    referrers      with what speaks of it in the repositories that it was pulled from
     raises         ImageError ``no-such-image``, ``incomplete-image``; RegistryError
     """
     # HTTP is for those alone who talk to a registry.
@@ -53,19 +70,26 @@ def push(
         def report(blob: Descriptor, done: int, finished: bool, how: str) -> None:
             emit(Progress(f"push {blob.digest}", "push", blob.digest.hex[:12], done, blob.size, finished, how))
 
+        registry = Registry(environment)
+        spoken: list[Descriptor] = []
+        if referrers:
+            from builder.engine.images.referring import bring_referrers
+
+            spoken = bring_referrers(store, registry, descriptor, emit)
         known = places(store)
-        blobs = blobs_of(store, descriptor)
-        with blamed(store, blobs, "pull or build the image again"):
-            send(
-                Registry(environment),
-                reference,
-                descriptor,
-                store.blobs.path,
-                report=report,
-                mount_from=lambda digest: known.get(digest, ()),
-            )
-        remember_places(store, reference, blobs)
-    return reference, descriptor
+        for item, name in ((descriptor, reference), *((one, reference.at(one.digest)) for one in spoken)):
+            blobs = blobs_of(store, item)
+            with blamed(store, blobs, "pull or build the image again"):
+                send(
+                    registry,
+                    name,
+                    item,
+                    store.blobs.path,
+                    report=report,
+                    mount_from=lambda digest: known.get(digest, ()),
+                )
+            remember_places(store, reference, [item, *blobs])
+    return Pushed(name=reference, descriptor=descriptor, referrers=tuple(spoken))
 
 
 def _prepared(store: Store, image: Image, *, all_platforms: bool) -> Descriptor:

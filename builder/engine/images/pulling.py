@@ -75,7 +75,7 @@ def pull(
             Progress(f"pull {layer.digest}", "pull", layer.digest.hex[:12], done, layer.size, finished)
         ),
     )
-    remember_places(store, reference, [manifest.config, *manifest.layers])
+    remember_places(store, reference, [top, chosen, manifest.config, *manifest.layers])
     store.images.tag(reference, Descriptor(media_type=top.media_type, digest=top.digest, size=top.size))
     fresh = bool(missing) or known is None or known.digest != top.digest
     return Pulled(top=top, chosen=chosen, id=manifest.config.digest, fresh=fresh)
