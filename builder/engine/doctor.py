@@ -1,4 +1,4 @@
-"""What this machine allows, found by trying: identities, namespaces, snapshotters, and why no better ones."""
+"""What this machine allows, tried: identities, namespaces, snapshotters, emulators; and why no better ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.engine.behind import behind
+from builder.engine.running.foreign import as_somebody, emulation, foreign
 from builder.errors import HostError
+from builder.events import Emit, Event, Note
 from builder.image.names import Platform
 from builder.sandbox.gate import Identity, chrooted, identity
 from builder.sandbox.refusals import NO_USER_NAMESPACE
+from builder.sandbox.runner import Runner
 from builder.snapshot.choose import choose
 from builder.store.store import Store
 
@@ -32,6 +35,7 @@ _SNAPSHOTTERS = {
     "fuse-overlayfs": "layers are mounted upon each other by a program",
     "copy": "layers are copied, with shared extents where the file system has them",
 }
+_COMMON = (Platform("linux", "amd64"), Platform("linux", "arm64"))
 _MARGIN = 1 << 30
 """Bytes that should be free in the store's file system."""
 
@@ -40,8 +44,8 @@ _MARGIN = 1 << 30
 class Rung:
     """One way to do something; of each topic the better ones come first.
 
-    topic   ``identities``, ``namespaces``, ``isolation``, ``store``
-    name    as the option says it: ``subid``, ``overlay``
+    topic   ``identities``, ``namespaces``, ``isolation``, ``platforms``, ``store``
+    name    as the option says it: ``subid``, ``overlay``, ``linux/arm64``
     works   whether this machine allows it; None: it was not tried, since what it needs does not work
     taken   whether a build takes it if nothing else is asked for
     detail  what it is, or why it does not work;  hint  what makes it work
@@ -81,13 +85,16 @@ def diagnose(root: Path) -> Diagnosis:
     with Store.open(root):
         system = os.uname()
         free = shutil.disk_usage(root).free
+        rungs = tuple(_rungs(root))
+        if any(rung.topic == "namespaces" and rung.works for rung in rungs):
+            rungs += tuple(_platforms(root))
         return Diagnosis(
             kernel=f"{system.sysname} {system.release}",
             platform=Platform.normalised("linux", system.machine),
             store=str(root),
             filesystem=_filesystem(root),
             free=free,
-            rungs=(*_rungs(root), *_room(free)),
+            rungs=(*rungs, *_room(free)),
         )
 
 
@@ -159,6 +166,34 @@ def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:
             yield _refused("isolation", name, error)
             continue
         yield Rung(topic="isolation", name=name, works=True, taken=name == best, detail=what)
+
+
+def _platforms(root: Path) -> Iterator[Rung]:
+    """Whether commands of the other common platforms run: what a build does for them, up to the first one."""
+    for platform in sorted(foreign(_COMMON), key=str):
+        said: list[Event] = []
+        others = frozenset({platform})
+        try:
+            as_somebody(
+                lambda who, others=others, said=said: behind(  # type: ignore[misc]  # of a lambda's defaults
+                    who, lambda send: _emulate(who, others, root, send), said.append
+                ),
+                "auto",
+                others,
+            )
+        except HostError as error:
+            yield _refused("platforms", str(platform), error)
+            continue
+        how = next((event.text for event in said if isinstance(event, Note)), "its programs run here")
+        yield Rung(topic="platforms", name=str(platform), works=True, detail=how)
+
+
+def _emulate(who: Identity, others: frozenset[Platform], root: Path, emit: Emit) -> None:
+    with Runner(jailed=who.kind == "chroot") as runner:
+        emulated = emulation(runner, who, others, root, emit)
+        if emulated is not None:
+            for platform in others:
+                emulated.ready(platform)
 
 
 def _room(free: int) -> Iterator[Rung]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,19 @@ def test_it_finds_what_the_builds_here_take(pybuild_everyone: Pybuild) -> None:
     assert taken[1] == "namespaces"
     assert taken[2] in ("overlay", "copy")
     assert found["FileSystem"] != "unknown"
+
+
+def test_it_tries_whether_commands_of_the_other_platform_run(
+    pybuild_everyone: Pybuild, require: Callable[..., None]
+) -> None:
+    other, emulator = {"x86_64": ("arm64", "aarch64"), "aarch64": ("amd64", "x86_64")}[os.uname().machine]
+    require(f"qemu-{emulator}-static")
+    rungs = json.loads(pybuild_everyone("doctor", "--json", check=True).stdout)["Rungs"]
+    (found,) = [rung for rung in rungs if rung["Topic"] == "platforms"]
+    assert (found["Name"], found["Works"]) == (f"linux/{other}", True)
+    assert found["Detail"].startswith(f"programs for {other} are run by ")
+    missing = pybuild_everyone("doctor", env={"PATH": "/nowhere"}, check=True).stdout
+    assert f"  yes  linux/{other}: programs for {other} are run by" in missing  # system programs are found without PATH
 
 
 def test_someone_without_sub_ids_builds_with_one_id_and_is_told_how_to_get_more(

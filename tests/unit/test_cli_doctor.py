@@ -63,4 +63,7 @@ def test_a_machine_that_allows_nothing_gives_exit_code_1(monkeypatch: pytest.Mon
     refused = Rung(topic="namespaces", name="namespaces", works=False, detail="refused", hint="ask root")
     code, text = told(monkeypatch, *RUNGS[:3], refused)
     assert code == 1
-    assert text.endswith("Namespaces\n  no   refused\n       hint: ask root\n\nBuilds cannot be made here.\n")
+    assert text.endswith(
+        "Namespaces\n  no   refused\n       hint: ask root\n\n"
+        "Commands cannot be run here: only Dockerfiles without RUN can be built.\n"
+    )

@@ -20,6 +20,7 @@ _TITLES = {
     "identities": "Identities (--userns)",
     "namespaces": "Namespaces",
     "isolation": "Root file systems (--isolation)",
+    "platforms": "Other platforms (--platform)",
     "store": "The store",
 }
 
@@ -50,7 +51,8 @@ def _text(found: Diagnosis, style: Style) -> str:
                 if rung.hint and not reached:
                     lines.append(f"       {style.blue('hint')}: {harmless(rung.hint)}")
                 reached = reached or rung.taken
-    lines += ["", "Builds can be made here." if found.able else style.red("Builds cannot be made here.")]
+    able, unable = "Builds can be made here.", "Commands cannot be run here: only Dockerfiles without RUN can be built."
+    lines += ["", able if found.able else style.red(unable)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -92,9 +94,9 @@ COMMAND = Command(
     name="doctor",
     usage="doctor [OPTIONS]",
     description=(
-        "Tells what this machine allows a build, by trying it: as whom commands can run, and how root file systems are "
-        "made; which ways are taken, and what has to be done for better ones. The exit code is 1 where no build can be "
-        "made."
+        "Tells what this machine allows a build, by trying it: as whom commands can run, how root file systems are "
+        "made, whether commands of other platforms run; which ways are taken, and what has to be done for better ones. "
+        "The exit code is 1 where no command can be run."
     ),
     options=(Option(name="json", kind="flag", summary="Print one JSON object"),),
     examples=("pybuild doctor", "pybuild doctor --json", "pybuild --root /scratch/pybuild doctor"),
