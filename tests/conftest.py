@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,15 @@ from worlds.people import Person, has_subordinate_ids, whoever_runs_this
 from worlds.people import ordinary_user as find_ordinary_user
 from worlds.processes import remove_tree
 from worlds.registry import Registry, running_registry
+
+
+def pytest_configure() -> None:
+    """Whoever starts the tests in a shell's background has Ctrl-C ignored, and so would all that they start.
+
+    source   sh(1p), 2.11, "Signals and Error Handling"
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unavailable(reason: str) -> NoReturn:
