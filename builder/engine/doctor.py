@@ -140,6 +140,8 @@ def _identities(taken: Identity | None) -> Iterator[Rung]:
     for name, what in _IDENTITIES.items():
         try:
             who = identity(name)
+            if who.kind == "subid" and who != taken:
+                behind(who, lambda _: None)  # files grant it; newuidmap may not, as without its rights
         except HostError as error:
             if name == "none":
                 yield Rung(topic="identities", name=name, works=False, detail=error.message)

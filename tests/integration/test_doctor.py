@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from worlds.command import Pybuild
@@ -33,6 +34,16 @@ def test_it_tries_whether_commands_of_the_other_platform_run(
     assert found["Detail"].startswith(f"programs for {other} are run by ")
     missing = pybuild_everyone("doctor", env={"PATH": "/nowhere"}, check=True).stdout
     assert f"  yes  linux/{other}: programs for {other} are run by" in missing  # system programs are found without PATH
+
+
+def test_sub_ids_that_newuidmap_cannot_give_are_refused_by_trying(
+    pybuild_rootless: Pybuild, require: Callable[..., None]
+) -> None:
+    require("setpriv")
+    powerless = replace(pybuild_rootless, launch=("setpriv", "--no-new-privs", *pybuild_rootless.launch))
+    told = powerless("doctor", check=True).stdout
+    assert "  no   subid: newuidmap" in told
+    assert "  yes  single (taken): a user namespace with one id\n" in told
 
 
 def test_someone_without_sub_ids_builds_with_one_id_and_is_told_how_to_get_more(
