@@ -171,23 +171,24 @@ def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:
 
 
 def _platforms(root: Path) -> Iterator[Rung]:
-    """Whether commands of the other common platforms run: what a build does for them, up to the first one."""
+    """Whether commands of the other common platforms run."""
     for platform in sorted(foreign(_COMMON), key=str):
-        said: list[Event] = []
-        others = frozenset({platform})
-        try:
-            as_somebody(
-                lambda who, others=others, said=said: behind(  # type: ignore[misc]  # of a lambda's defaults
-                    who, lambda send: _emulate(who, others, root, send), said.append
-                ),
-                "auto",
-                others,
-            )
-        except HostError as error:
-            yield _refused("platforms", str(platform), error)
-            continue
-        how = next((event.text for event in said if isinstance(event, Note)), "its programs run here")
-        yield Rung(topic="platforms", name=str(platform), works=True, detail=how)
+        yield _platform(root, platform)
+
+
+def _platform(root: Path, platform: Platform) -> Rung:
+    """What a build does for *platform*, up to its first command."""
+    others, said = frozenset({platform}), list[Event]()
+
+    def as_one(who: Identity) -> None:
+        behind(who, lambda send: _emulate(who, others, root, send), said.append)
+
+    try:
+        as_somebody(as_one, "auto", others)
+    except HostError as error:
+        return _refused("platforms", str(platform), error)
+    how = next((event.text for event in said if isinstance(event, Note)), "its programs run here")
+    return Rung(topic="platforms", name=str(platform), works=True, detail=how)
 
 
 def _emulate(who: Identity, others: frozenset[Platform], root: Path, emit: Emit) -> None:

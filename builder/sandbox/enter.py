@@ -70,20 +70,24 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
             syscalls.mount_setattr(constants.AT_FDCWD, "/", constants.MOUNT_ATTR_RDONLY)
     report(tuple(points.stubs))
 
-    launch.set_limits(command)
-    launch.give_streams(user)
-    os.umask(0o022)
-    # A session of its own: the builder's terminal is not the command's.
-    os.setsid()
-    if command.terminal:
-        with step("taking the terminal"):
-            take_terminal()
+    begin_session(command, user)
     env = launch.environment(command, user.home)
     with step("dropping rights"):
         top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         launch.drop_rights(command, user, lambda: supervised(top))
     launch.reset_signals()
     launch.execute(command.argv, env)
+
+
+def begin_session(command: Command, user: User) -> None:
+    """Limits, streams and a session of its own: the builder's terminal is not the command's."""
+    launch.set_limits(command)
+    launch.give_streams(user)
+    os.umask(0o022)
+    os.setsid()
+    if command.terminal:
+        with step("taking the terminal"):
+            _take_terminal()
 
 
 @contextmanager
@@ -171,6 +175,6 @@ def enter_folder(cwd: str, user: User) -> None:
     os.chdir(cwd or "/")
 
 
-def take_terminal() -> None:
+def _take_terminal() -> None:
     """Make stdin the controlling terminal. source: ioctl_tty(2), TIOCSCTTY."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -27,7 +27,7 @@ from builder.errors import BuilderError, HostError
 from builder.sandbox import launch, orphans
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
-from builder.sandbox.enter import enter_folder, step, take_terminal, user_of
+from builder.sandbox.enter import begin_session, enter_folder, step, user_of
 from builder.sandbox.jail import equipment, procfs
 from builder.sandbox.jail.places import Places
 from native import constants, syscalls
@@ -126,13 +126,7 @@ def _enter(command: Command, tree: Path, handover: socket.socket) -> NoReturn:
     user = user_of(command)
     with step(f"entering the working directory {command.cwd}"):
         enter_folder(command.cwd, user)
-    launch.set_limits(command)
-    launch.give_streams(user)
-    os.umask(0o022)
-    os.setsid()
-    if command.terminal:
-        with step("taking the terminal"):
-            take_terminal()
+    begin_session(command, user)
     env = launch.environment(command, user.home)
     with step("dropping rights"):
         # Without CAP_SYS_ADMIN no filter is to be had otherwise. seccomp(2), EACCES
