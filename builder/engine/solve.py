@@ -117,7 +117,7 @@ class Solver:
     def _end(self, index: int) -> None:
         try:
             self._ends[index].reached(self._walk(self._plan.stages[index]))
-        except BaseException as error:
+        except BaseException as error:  # whatever ends a stage ends the build, or others would wait for it for ever
             self._fail(error)
             self._ends[index].reached(None)
 

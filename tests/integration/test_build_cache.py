@@ -13,11 +13,11 @@ from worlds.registry import Registry
 
 DOCKERFILE = """\
 FROM base AS first
-WORKDIR /work
+WORKDIR /job
 RUN echo made >made
 FROM base
 LABEL one=1
-COPY --from=first /work/made /
+COPY --from=first /job/made /
 COPY file folder/ /data/
 ENV GREETING=hello
 RUN cat /data/file >/copy

@@ -20,7 +20,7 @@ RUN rm -r /gone && mv /d/sub /d/moved && echo more >>/d/plain && echo other >>/d
 FROM base
 COPY --from=one /d/ /copied/
 COPY --chown=7:8 file /deep/er/
-WORKDIR /work/place
+WORKDIR /job/place
 RUN chmod 700 /tmp && touch -d '2001-09-09 01:46:40' /tmp/old && rm /copied/soft
 ENV A=b
 """

@@ -35,8 +35,8 @@ FROM base
 COPY --from=one /d/ /copied/
 COPY --from=one /modes/ /modes/
 COPY --chown=7:8 file capable /deep/er/
-WORKDIR /work/place
-RUN rm /copied/soft && mv /copied/moved /work/moved && rm -r /deep/er && mkdir /deep/er && echo again >/deep/er/file
+WORKDIR /job/place
+RUN rm /copied/soft && mv /copied/moved /job/moved && rm -r /deep/er && mkdir /deep/er && echo again >/deep/er/file
 """
 LINKS = """\
 FROM base
