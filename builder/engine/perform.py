@@ -52,18 +52,29 @@ class Performer:
         self.workshop.inside.runner.cancel()
 
     def perform(
-        self, step: AnyStep, position: Position, walk: Walk, *, platform: Platform, content: Digest, wanted: bool
+        self,
+        step: AnyStep,
+        position: Position,
+        walk: Walk,
+        *,
+        platform: Platform,
+        content: Digest,
+        wanted: bool,
+        last_use: bool,
     ) -> Performed:
         """The snapshot that *step* makes.
 
         platform  whose commands are run
         content  digest of the layer's content, where instruction and inputs decide it; a command decides for itself
         wanted   the layer belongs to the image that is built
+        last_use  nothing else in the plan wants the root at *position*
         """
         workshop = self.workshop
         parent = workshop.snapshot(position)
         as_keyed = True
-        with _told_if_full(workshop.world.store.root), workshop.draft(parent) as draft:
+        with _told_if_full(workshop.world.store.root), workshop.draft(parent, last_use=last_use) as draft:
+            if wanted:
+                self.pack_last(position)
             match step:
                 case RunStep():
                     perform_run(step, platform, draft, workshop, walk)
@@ -81,9 +92,15 @@ class Performer:
             created=_now(),
         )
         workshop.world.store.layers.put(info)
-        if wanted:
-            self.pack(snapshot.id)
         return Performed(snapshot.id, as_keyed)
+
+    def pack_last(self, position: Position) -> None:
+        """Begin to write the last layer that a step made, which waits until the next step has its root.
+
+        A root that is copied cannot be taken over while it is read from.
+        """
+        if position.made:
+            self.pack(position.snapshot)
 
     def pack(self, snapshot: str) -> Future[None]:
         """Begin to write the snapshot's layer as a tar blob, unless the store has it."""

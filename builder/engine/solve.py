@@ -30,6 +30,7 @@ from builder.plan.steps import (
     Stage,
     StageInput,
 )
+from builder.plan.uses import inputs_of, used_once
 
 if TYPE_CHECKING:
     from builder.engine.perform import Performed, Performer
@@ -55,6 +56,11 @@ class _End:
         """The stage ended there; None: nowhere, and whoever waits is stopped."""
         self._position = position
         self._done.set()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether nobody has to wait."""
+        return self._done.is_set()
 
     def result(self) -> Position:
         """Waits for it. Stopped if there is none."""
@@ -86,6 +92,7 @@ class Solver:
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._wanted = _wanted(plan)
+        self._once = used_once(plan)
         self._moving: set[str] = set()  # identities of inputs that were not, when they were taken, what was hashed
 
     def solve(self) -> Solution:
@@ -138,7 +145,12 @@ class Solver:
             if self._stop.is_set():
                 raise Stopped
             position = position.then(self._take(stage, step, position))
+        if self._performer is not None and self._is_wanted(stage):
+            self._performer.pack_last(position)
         return position
+
+    def _is_wanted(self, stage: Stage) -> bool:
+        return any(stage is one for one in self._wanted)
 
     def position_of(self, root: Root) -> Position:
         """Where *root* stands; waits for a stage that is still being walked."""
@@ -152,6 +164,10 @@ class Solver:
             case _:
                 assert_never(root)
 
+    def _may_begin(self, step: AnyStep) -> bool:
+        """Whether all stages that *step* takes from have ended."""
+        return all(self._ends[of.index].is_reached for of in inputs_of(step) if isinstance(of, StageInput))
+
     def brought(self, mount: BindMount | CacheMount) -> Position:
         """A root with what *mount* shows of a context, at the same place; kept, for the next command and build."""
         assert self._performer is not None
@@ -161,7 +177,13 @@ class Solver:
         snapshot = self._cache.find(key)
         if snapshot is None:
             done = self._performer.perform(
-                step, EMPTY, self, platform=self._plan.platform, content=key.content, wanted=False
+                step,
+                EMPTY,
+                self,
+                platform=self._plan.platform,
+                content=key.content,
+                wanted=False,
+                last_use=False,
             )
             snapshot = self._recorded(key, done)
         return EMPTY.then(snapshot)
@@ -170,6 +192,8 @@ class Solver:
         """The snapshot after *step*."""
         around = self._world.settings.around(step)
         digest, parts = step_digest(step, platform=stage.platform, around=around)
+        if self._performer is not None and self._is_wanted(stage) and not self._may_begin(step):
+            self._performer.pack_last(position)
         key = Key(step=digest, parts=parts, inputs=(self._inputs.root(position), *self._inputs.identities(step, self)))
         if not self._world.settings.no_cache(stage.name):
             found = self._cache.find(key)
@@ -189,8 +213,15 @@ class Solver:
         emit(StepStarted(step.number, stage.name, step.title, step.where.line))
         began = time.monotonic()
         try:
-            wanted = any(stage is one for one in self._wanted)
-            done = performer.perform(step, position, self, platform=stage.platform, content=key.content, wanted=wanted)
+            done = performer.perform(
+                step,
+                position,
+                self,
+                platform=stage.platform,
+                content=key.content,
+                wanted=self._is_wanted(stage),
+                last_use=step is not stage.steps[0] or stage.root in self._once,
+            )
         except BuilderError as error:
             error.where = error.where or step.where
             if self._fail(error):

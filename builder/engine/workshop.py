@@ -34,10 +34,10 @@ class Workshop:
         return self.snapshotter.get(snapshot) is not None and self.world.store.layers.get(snapshot) is not None
 
     @contextmanager
-    def draft(self, parent: Snapshot | None) -> Iterator[Draft]:
-        """A draft that is discarded if it isn't committed."""
+    def draft(self, parent: Snapshot | None, *, last_use: bool) -> Iterator[Draft]:
+        """A draft that is discarded if it isn't committed. *last_use*: of the parent (``snapshot.contract``)."""
         snapshotter = self.snapshotter
-        draft = snapshotter.prepare(parent)
+        draft = snapshotter.prepare(parent, last_use=last_use)
         try:
             yield draft
         except BaseException:
@@ -135,6 +135,7 @@ class Workshop:
         layer = self.snapshotter.get(name)
         if layer is None:
             return None
-        digest = content_digest(self.snapshotter.changes(layer), self.snapshotter.tree(layer))
+        with self.snapshotter.reading(layer) as tree:
+            digest = content_digest(self.snapshotter.changes(layer), tree)
         self.world.store.layers.update(name, content=digest)
         return digest

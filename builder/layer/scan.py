@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from builder.layer import ownership, xattrs
-from builder.layer.changes import Change, Entry, Removed
+from builder.layer.changes import Entry
 from builder.layer.ownership import Owners
 
 # A path longer than PATH_MAX (4096 with its NUL, limits.h) must be opened in parts.
@@ -19,9 +19,6 @@ _LONGEST = 4000
 
 Found = tuple[bytes, os.stat_result]
 """A path relative to the root, and its ``lstat``."""
-
-State = tuple[int, int, int, int, int, int, int]
-"""(inode, ctime ns, mtime ns, size, mode, uid, gid): what tells whether a file was touched."""
 
 
 def walk(root: Path) -> Iterator[Found]:
@@ -97,6 +94,13 @@ class Attributes:
             return os.readlink(self._prefix + path)
         with self._above(path) as place:
             return os.readlink(place)
+
+    def status(self, path: bytes) -> os.stat_result:
+        """What lstat(2) says."""
+        if len(path) < self._longest:
+            return os.lstat(self._prefix + path)
+        with self._above(path) as place:
+            return os.lstat(place)
 
     def _above(self, path: bytes) -> _Above:
         return _Above(self._prefix, path)
@@ -202,120 +206,3 @@ def scan(root: Path, owners: Owners = _NOTHING) -> Iterator[Entry]:
         made = entries(path, status)
         if made is not None:
             yield made
-
-
-def state(status: os.stat_result) -> State:
-    """What is remembered of a file to tell later whether it was touched.
-
-    ctime cannot be set by any call, so a file that was written, renamed, linked, or given other times, modes, owners or
-    attributes since then differs (stat(2), st_ctime).
-    """
-    # A folder's size and times follow its entries; they say nothing about the folder itself.
-    if stat.S_ISDIR(status.st_mode):
-        return status.st_ino, status.st_ctime_ns, 0, 0, status.st_mode, status.st_uid, status.st_gid
-    return (
-        status.st_ino,
-        status.st_ctime_ns,
-        status.st_mtime_ns,
-        status.st_size,
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-    )
-
-
-Known = tuple[State, dict[bytes, bytes]]
-"""A file's state, and a folder's attributes (empty for other files: a change of theirs shows in the ctime)."""
-
-
-def index(root: Path) -> dict[bytes, Known]:
-    """The state of all that is in *root*, for ``difference`` later."""
-    attributes = Attributes(root)
-    return {
-        path: (state(status), attributes.xattrs(path, status.st_mode) if stat.S_ISDIR(status.st_mode) else {})
-        for path, status in walk(root)
-    }
-
-
-def difference(before: Mapping[bytes, Known], root: Path, owners: Owners = _NOTHING) -> Iterator[Change]:
-    """What *root* changed since ``index`` was taken of it, sorted.
-
-    A folder is told only if its mode, owner or attributes changed or something in it did.
-
-    owners   of links and special files, as they were noted
-    """
-    attributes = Attributes(root)
-    entries = Entries(root, owners)
-    gone = _Gone(before)
-    waiting: list[Entry] = []  # the folders above the present path of which nothing has been told yet
-    for path, status in walk(root):
-        old = before.get(path)
-        for lost in gone.until(path, stat.S_ISDIR(status.st_mode)):
-            yield from _told(waiting, lost)
-            yield Removed(lost)
-        if stat.S_ISDIR(status.st_mode) and old is not None and stat.S_ISDIR(old[0][4]):
-            held = attributes.xattrs(path, status.st_mode)
-            waiting = [above for above in waiting if _is_above(above.path, path)]
-            if (old[0][4:], old[1]) == (state(status)[4:], held):
-                waiting.append(entry(path, status, held, None, None))
-            else:
-                yield from _told(waiting, path)
-                yield entry(path, status, held, None, None)
-        elif old is None or old[0] != state(status):
-            made = entries(path, status)
-            if made is not None:
-                yield from _told(waiting, path)
-                yield made
-            elif old is not None:  # a socket took its place
-                yield from _told(waiting, path)
-                yield Removed(path)
-    for lost in gone.rest():
-        yield from _told(waiting, lost)
-        yield Removed(lost)
-
-
-def _is_above(folder: bytes, path: bytes) -> bool:
-    return not folder or path.startswith(folder + b"/")
-
-
-def _told(waiting: list[Entry], path: bytes) -> Iterator[Entry]:
-    """The folders above *path* that are still waiting, which they then no longer are; never the root: all have one."""
-    yield from [above for above in waiting if above.path and _is_above(above.path, path)]
-    waiting[:] = [above for above in waiting if not above.path or not _is_above(above.path, path)]
-
-
-class _Gone:
-    """The names that an index has and a tree has not, in order; of a folder only itself."""
-
-    def __init__(self, before: Mapping[bytes, Known]) -> None:
-        # dicts keep the order in which index() put them in: that of walk
-        self._old = iter(before)
-        self._next = next(self._old, None)
-        self._folder: bytes | None = None  # whose content is gone with it
-
-    def until(self, path: bytes, is_folder: bool) -> list[bytes]:
-        """What is missing between the last path and this one, which is there; in it too, unless it is a folder."""
-        out: list[bytes] = []
-        if self._next != path:
-            here = path.split(b"/")
-            while self._next is not None and self._next != path and self._next.split(b"/") < here:
-                self._take(out)
-        if self._next == path:
-            if not is_folder:
-                self._folder = path
-            self._next = next(self._old, None)
-        return out
-
-    def rest(self) -> list[bytes]:
-        """What is missing after the last path."""
-        out: list[bytes] = []
-        while self._next is not None:
-            self._take(out)
-        return out
-
-    def _take(self, out: list[bytes]) -> None:
-        lost = self._next
-        if lost is not None and (self._folder is None or not _is_above(self._folder, lost)):
-            out.append(lost)
-            self._folder = lost
-        self._next = next(self._old, None)

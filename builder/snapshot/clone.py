@@ -2,38 +2,61 @@
 
 ::
 
-    <id>/fs/      the whole root
-    <id>/index    what it was when it was copied: path → (inode, ctime, mtime, size, mode, owner), for ``changes``
+    <id>/fs/        the whole root
+    <id>/changed    what the step changed, and
+    <id>/part/      that set apart, once the tree was taken over (see ``thinning``); ``fs`` is gone then, or made again
 
-Changes are found by one pass of ``lstat``: the kernel gives a file that is touched in any way a new ctime, which nobody
-can set. A snapshot needs none of those below it. What ``sameness`` does makes the layers those of overlayfs.
+A step that is the last to need its parent's tree takes it over, so that a stage is copied once, and each step costs one
+pass of ``lstat``. What is left of the parent is still the snapshot: its tree is made again of the nearest whole one
+below and the parts above that, whenever anybody wants it.
+
+Changes are found by what ``layer.index`` remembers. What ``sameness`` does makes the layers those of overlayfs.
+
+What a crash leaves. ``part`` appears whole, by a rename, before ``fs`` goes, by another: a snapshot has one or the
+other, and what was taken over is a draft's, which ``sweep`` removes.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
+import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 from builder.errors import HostError, ImageError, StoreError
-from builder.layer import noted, scan
+from builder.layer import index as indexing
+from builder.layer import noted
 from builder.layer.apply import apply
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
-from builder.layer.ownership import Owners
+from builder.layer.index import Index
+from builder.layer.ownership import Owner, Owners
+from builder.layer.scan import scan
+from builder.snapshot import thinning
 from builder.snapshot.contract import Draft, Packed, Snapshot
-from builder.snapshot.copying import copy_tree
-from builder.snapshot.sameness import Parted, restore
+from builder.snapshot.copying import copy_merged
+from builder.snapshot.merging import Source, place_of
+from builder.snapshot.sameness import Parted, part, settle
 from builder.snapshot.shelf import Shelf
 from builder.snapshot.unpacking import base_id
 from native.mounts import Mount
 
-_INDEX = "index"
-_MARSHAL = 4  # the format that every Python from 3.4 on reads
+_TICK = 10_000_000
+"""The longest time, in ns, for which two changes may have the same ctime: times come from a clock that advances with
+the scheduler's tick (time(7), "The software clock, HZ, and jiffies")."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Copy(Draft):
+    """A draft that is a copy. ``before``: what it was; ``parted``: names of one file that are files of their own."""
+
+    before: Index = field(default_factory=Index)
+    parted: Parted = field(default_factory=list)
 
 
 class Clone:
@@ -42,16 +65,30 @@ class Clone:
     name = "copy"
 
     def __init__(self, store_root: Path, key: str) -> None:
-        self._shelf = Shelf(store_root, key, stacked=False)
-        self._parted: dict[str, Parted] = {}  # of each draft
+        self._shelf = Shelf(store_root, key, complete=self._complete)
+        self._uses = thinning.Uses()
+        self._last = threading.local()  # of the snapshot that a thread committed last: its id, and its index
 
     def get(self, snapshot_id: str) -> Snapshot | None:
         """See the contract."""
         return self._shelf.get(snapshot_id)
 
+    def _complete(self, snapshot: Snapshot) -> bool:
+        for layer in reversed(snapshot.layers):
+            folder = self._shelf.folder(layer)
+            if not self._shelf.trusts(layer):
+                return False
+            if thinning.is_whole(folder):
+                return True
+            if not thinning.has_part(folder):
+                return False
+        return True
+
     def sync(self) -> None:
         """Let what this process made survive a crash of the machine (see ``shelf``): once, at a build's end."""
         self._shelf.sync()
+
+    # Layers
 
     def unpack(self, layers: Sequence[Packed]) -> Snapshot:
         """See the contract. One layer after the other into one tree; only the whole stack becomes a snapshot."""
@@ -69,7 +106,6 @@ class Clone:
             done = self._begin(draft, names)
             for layer in layers[done:]:
                 self._apply(draft, layer)
-            self._remember(draft)
         except BaseException:
             self._shelf.discard(draft)
             raise
@@ -80,7 +116,9 @@ class Clone:
         for count in range(len(names) - 1, 0, -1):
             found = self._shelf.get(names[count - 1])
             if found is not None:
-                self._copy(found, draft, part=False)
+                with self._sources(found) as sources:
+                    copy_merged(sources, draft.tree)
+                    noted.note(draft.folder, draft.tree, _owners(sources))
                 return count
         _new_root(draft.tree)
         return 0
@@ -95,47 +133,116 @@ class Clone:
                 f"a layer's content is {applied.diff_id}, and the image says {layer.diff_id}", code="diff-id-mismatch"
             )
 
-    def prepare(self, parent: Snapshot | None) -> Draft:
+    # Drafts
+
+    def prepare(self, parent: Snapshot | None, *, last_use: bool = False) -> Draft:
         """See the contract."""
-        draft = self._shelf.draft(parent)
+        made = self._shelf.draft(parent)
+        draft = _Copy(id=made.id, parent=parent, folder=made.folder, tree=made.tree, lock=made.lock)
         try:
+            last = self._last.__dict__.pop("made", ("", None))
             if parent is None:
                 _new_root(draft.tree)
+                draft.before = indexing.index(draft.tree)
+            elif last_use and self._take_over(parent, draft):
+                _ready(draft, last[1] if last[0] == parent.id else indexing.index(draft.tree))
             else:
-                self._parted[draft.id] = self._copy(parent, draft, part=True)
-            self._remember(draft)
+                del last  # it may be large
+                self._copy(parent, draft)
+            _wait(draft.before)
         except BaseException:
             self.discard(draft)
             raise
         return draft
 
-    def _copy(self, parent: Snapshot, draft: Draft, *, part: bool) -> Parted:
-        parted = copy_tree(self.tree(parent), draft.tree, part=part)
-        # Anew, for the copies have inodes of their own.
-        noted.note(draft.folder, draft.tree, self.owners(parent))
-        return parted
+    def _copy(self, parent: Snapshot, draft: _Copy) -> None:
+        with self._sources(parent) as sources:
+            copied = copy_merged(sources, draft.tree, part=True)
+            # Anew, for the copies have inodes of their own.
+            noted.note(draft.folder, draft.tree, _owners(sources))
+        draft.before, draft.parted = copied.index, copied.parted
 
-    def _remember(self, draft: Draft) -> None:
-        known = scan.index(draft.tree)
-        (draft.folder / _INDEX).write_bytes(marshal.dumps(known, _MARSHAL))
-        # Times come from a clock that advances with the scheduler's tick, 10 ms at most (time(7), "The software clock,
-        # HZ, and jiffies"): a change within the tick of the copy would have the same ctime.
-        time.sleep(0.01)
+    def _take_over(self, parent: Snapshot, draft: _Copy) -> bool:
+        """Make the tree of *parent* that of *draft*; False if others may be reading it, or there is none."""
+        folder = self._shelf.folder(parent.id)
+        changed = thinning.recall(folder)
+        # An image, unpacked, is what all stages and builds begin with. And what an earlier build ended with survives a
+        # crash of the machine, which its part would not before this build's end.
+        if changed is None or not self._shelf.is_fresh(parent.id):
+            return False
+        with self._uses.take(parent.id) as idle, self._shelf.alone(parent.id) as alone:
+            if not (idle and alone and thinning.is_whole(folder)):
+                return False
+            if not thinning.has_part(folder):
+                thinning.keep_part(thinning.make_part(folder, changed, draft.folder), folder)
+            if (folder / noted.TABLE).exists():
+                shutil.copyfile(folder / noted.TABLE, draft.folder / noted.TABLE)
+            os.rename(folder / "fs", draft.tree)
+        return True
 
     def commit(self, draft: Draft) -> Snapshot:
         """See the contract, and ``shelf`` for what a crash leaves."""
-        parted = self._parted.pop(draft.id, [])
-        if draft.parent is not None:
-            index = draft.folder / _INDEX
-            before = _known(index)
-            if restore(before, parted, draft.tree, self.tree(draft.parent)):
-                index.write_bytes(marshal.dumps(before, _MARSHAL))
-        return self._shelf.finish(draft)
+        assert isinstance(draft, _Copy)
+        found = indexing.compare(draft.before, draft.tree)
+        with ExitStack() as stack:
+            settle(draft.before, found, draft.parted, draft.tree, partial(self._below, draft, stack, []))
+        told = indexing.told(draft.before, found)
+        thinning.remember(draft.folder, told, found, draft.tree)
+        snapshot = self._shelf.finish(draft)
+        self._last.made = snapshot.id, found.now
+        return snapshot
+
+    def _below(self, draft: Draft, stack: ExitStack, sources: list[Source], path: bytes) -> bytes:
+        """Where the parent's file *path* is; its *sources* are looked for when first needed, and used with *stack*."""
+        if not sources:
+            assert draft.parent is not None
+            sources += stack.enter_context(self._sources(draft.parent))
+        return place_of(sources, path)
 
     def discard(self, draft: Draft) -> None:
         """See the contract."""
-        self._parted.pop(draft.id, None)
         self._shelf.discard(draft)
+
+    # Seeing
+
+    @contextmanager
+    def _sources(self, snapshot: Snapshot) -> Iterator[list[Source]]:
+        """What *snapshot* is made of, the topmost first, for as long as the block lasts."""
+        found: list[Source] = []
+        with ExitStack() as stack:
+            for layer in reversed(snapshot.layers):
+                stack.enter_context(self._uses.read(layer))
+                if self._shelf.get(layer) is None:  # held from now on: no other process takes its tree over
+                    raise StoreError(f"the snapshot {layer} vanished while it was needed", code="snapshot-lost")
+                found.append(thinning.source(self._shelf.folder(layer)))
+                if thinning.is_whole(self._shelf.folder(layer)):
+                    break
+            yield found
+
+    @contextmanager
+    def _whole(self, snapshot: Snapshot) -> Iterator[Path]:
+        """The folder of *snapshot* with its whole tree, made again if it was taken over."""
+        folder = self._shelf.folder(snapshot.id)
+        with self._uses.read(snapshot.id):
+            if not thinning.is_whole(folder):
+                self._make_again(snapshot, folder)
+            yield folder
+
+    def _make_again(self, snapshot: Snapshot, folder: Path) -> None:
+        draft = self._shelf.draft(None)
+        try:
+            with self._sources(snapshot) as sources:
+                copy_merged(sources, draft.tree)
+                # Before the tree: what a crash leaves of the table means nothing without it.
+                noted.note(folder, draft.tree, _owners(sources))
+            self._shelf.renew(snapshot.id)
+            try:
+                os.rename(draft.tree, folder / "fs")
+            except OSError:
+                if not thinning.is_whole(folder):  # else somebody was quicker
+                    raise
+        finally:
+            self._shelf.discard(draft)
 
     def mounts(self, of: Draft | Snapshot, root: Path) -> tuple[Mount, ...]:
         """See the contract.
@@ -150,29 +257,48 @@ class Clone:
             )
         if isinstance(of, Draft):
             return (Mount(kind="bind", target=root, source=of.tree),)
-        return (Mount(kind="bind", target=root, source=self.tree(of), read_only=True),)
+        with self._whole(of) as folder:
+            return (Mount(kind="bind", target=root, source=folder / "fs", read_only=True),)
 
     @contextmanager
     def view(self, of: Draft | Snapshot) -> Iterator[Path]:
         """See the contract: the tree itself. Of a snapshot it is to be read only, which nothing enforces here."""
-        yield of.tree if isinstance(of, Draft) else self.tree(of)
-
-    def changes(self, snapshot: Snapshot) -> Iterator[Change]:
-        """See the contract."""
-        before = _known(self._shelf.folder(snapshot.id) / _INDEX)
-        return scan.difference(before, self.tree(snapshot), self.owners(snapshot))
+        if isinstance(of, Draft):
+            yield of.tree
+            return
+        with self._whole(of) as folder:
+            yield folder / "fs"
 
     def owners(self, of: Draft | Snapshot) -> Owners:
         """See the contract."""
-        folder = of.folder if isinstance(of, Draft) else self._shelf.folder(of.id)
-        return noted.noted(folder, folder / "fs")
+        if isinstance(of, Draft):
+            return noted.noted(of.folder, of.tree)
+        with self._whole(of) as folder:
+            return noted.noted(folder, folder / "fs")
 
-    def tree(self, snapshot: Snapshot) -> Path:
-        """See the contract: the whole root."""
-        return self._shelf.folder(snapshot.id) / "fs"
+    # What a step changed
+
+    def changes(self, snapshot: Snapshot) -> Iterator[Change]:
+        """See the contract. Of an image, which is unpacked as a whole, all that is in it."""
+        folder = self._shelf.folder(snapshot.id)
+        with self._uses.read(snapshot.id):
+            changed, place = thinning.recall(folder), thinning.place(folder)
+            owners = noted.noted(place, place / "fs")
+            if changed is None:
+                yield from (entry for entry in scan(place / "fs", owners) if entry.path)
+            else:
+                yield from indexing.changes(place / "fs", changed.told, owners)
+
+    @contextmanager
+    def reading(self, snapshot: Snapshot) -> Iterator[Path]:
+        """See the contract."""
+        with self._uses.read(snapshot.id):
+            yield thinning.place(self._shelf.folder(snapshot.id)) / "fs"
+
+    # Removed
 
     def remove(self, snapshot_id: str) -> int:
-        """See the contract. StoreError (``snapshot-in-use``) if a process uses it."""
+        """See the contract. StoreError (``snapshot-in-use``) if another stands on it, or a process uses it."""
         return self._shelf.remove(snapshot_id)
 
     def remove_all(self, snapshot_ids: Sequence[str]) -> dict[str, int]:
@@ -184,28 +310,49 @@ class Clone:
         return self._shelf.sweep()
 
 
-def _known(index: Path) -> dict[bytes, scan.Known]:
-    try:
-        return cast(dict[bytes, scan.Known], marshal.loads(index.read_bytes()))
-    except (OSError, ValueError, EOFError, TypeError) as e:
-        name = index.parent.name
-        raise StoreError(f"the index of the snapshot {name} cannot be read: {e}", code="damaged-snapshot") from e
-
-
 def put_back(draft: Draft, paths: Iterable[bytes]) -> None:
     """Remember *paths* of a copied tree as they are now: they were moved away and back, and nobody touched them.
 
-    A rename changes the ctime, by which else they would be taken for changed.
+    A rename changes the ctime, by which else they would be taken for changed. No other tree has such paths.
     """
-    paths = list(paths)
-    if not paths:
+    if not isinstance(draft, _Copy):
         return
-    place = draft.folder / _INDEX
-    known = _known(place)
+    known = draft.before.known
     for path in paths:
         if path in known:  # else it was made for a command, and is gone
-            known[path] = scan.state(os.lstat(os.fsencode(draft.tree) + b"/" + path)), known[path][1]
-    place.write_bytes(marshal.dumps(known, _MARSHAL))
+            status = os.lstat(os.fsencode(draft.tree) + b"/" + path)
+            known[path] = indexing.state(status), known[path][1]
+
+
+def _ready(draft: _Copy, now: Index) -> None:
+    """Make a tree that was taken over, which is as *now* says, what a copy of it would be."""
+    root = os.fsencode(draft.tree) + b"/"
+    for path in now.sockets:
+        above = os.path.dirname(root + path)
+        times = os.stat(above).st_mtime_ns
+        os.unlink(root + path)  # nobody listens any more
+        os.utime(above, ns=(times, times))
+        del now.known[path]
+        now.linked = {inode: paths for inode, paths in now.linked.items() if path not in paths}
+    now.sockets = []
+    draft.before, draft.parted = now, part(draft.tree, now)
+
+
+def _wait(before: Index) -> None:
+    """Until a change of anything has another ctime than it has now."""
+    left = indexing.newest(before.known) + _TICK - time.time_ns()
+    if left > 0:
+        time.sleep(min(left, _TICK) / 1_000_000_000)
+
+
+def _owners(sources: Sequence[Source]) -> dict[bytes, Owner]:
+    """Those that the tables beside *sources* have of what is seen of them."""
+    found: dict[bytes, Owner] = {}
+    for source in sources:
+        for path, owner in noted.noted(source.root.parent, source.root).items():
+            if path not in found and place_of(sources, path) == os.fsencode(source.root) + b"/" + path:
+                found[path] = owner
+    return found
 
 
 def _new_root(tree: Path) -> None:

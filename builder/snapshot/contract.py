@@ -8,10 +8,14 @@ snapshot for our own process.
 
 Life cycle::
 
-    draft = snapshotter.prepare(parent)          # a folder under tmp/, locked
+    draft = snapshotter.prepare(parent)          # a folder under drafts/, locked
     … a command runs in snapshotter.mounts(draft), or files are copied through snapshotter.view(draft) …
     snapshot = snapshotter.commit(draft)         # one rename; durable when it returns
     for change in snapshotter.changes(snapshot): # against its parent; feeds layer.pack
+
+Whoever prepares a draft may say that this is its parent's last use: that nobody is expected to look at the parent's
+tree again. A snapshotter of copies then takes the tree over, where it would else copy all of it. The parent stays a
+snapshot all the same, with what it changed: it can be asked for everything, at the cost of its tree being made again.
 
 A process that dies between leaves a draft whose lock is free; ``sweep`` removes it. All methods are called behind the
 gate, as root of the namespace that the tree's owners are mapped in.
@@ -89,8 +93,11 @@ class Snapshotter(Protocol):
         """
         ...
 
-    def prepare(self, parent: Snapshot | None) -> Draft:
-        """A draft on top of *parent*; None: of an empty root (0:0, 0755)."""
+    def prepare(self, parent: Snapshot | None, *, last_use: bool = False) -> Draft:
+        """A draft on top of *parent*; None: of an empty root (0:0, 0755).
+
+        last_use   nobody is expected to want the parent's tree from now on
+        """
         ...
 
     def commit(self, draft: Draft) -> Snapshot:
@@ -120,8 +127,11 @@ class Snapshotter(Protocol):
         """What *snapshot* changed against its parent, sorted."""
         ...
 
-    def tree(self, snapshot: Snapshot) -> Path:
-        """The folder from which the file contents of ``changes`` are read, by the entries' paths."""
+    def reading(self, snapshot: Snapshot) -> AbstractContextManager[Path]:
+        """The folder from which the file contents of ``changes`` are read, by the entries' paths.
+
+        No draft takes them over while the block lasts.
+        """
         ...
 
     def remove(self, snapshot_id: str) -> int:

@@ -44,7 +44,7 @@ class Overlay:
     _marks: Marks = DEVICES
 
     def __init__(self, store_root: Path, key: str) -> None:
-        self._shelf = Shelf(store_root, key, stacked=True)
+        self._shelf = Shelf(store_root, key)
 
     def get(self, snapshot_id: str) -> Snapshot | None:
         """See the contract."""
@@ -74,7 +74,7 @@ class Overlay:
 
     # Drafts
 
-    def prepare(self, parent: Snapshot | None) -> Draft:
+    def prepare(self, parent: Snapshot | None, *, last_use: bool = False) -> Draft:
         """See the contract. The root's own mode, owner and attributes are those of the root below."""
         draft = self._shelf.draft(parent)
         _new_root(draft.tree)
@@ -150,8 +150,13 @@ class Overlay:
                     found[path] = owner
         return found
 
+    @contextmanager
+    def reading(self, snapshot: Snapshot) -> Iterator[Path]:
+        """See the contract."""
+        yield self.tree(snapshot)
+
     def tree(self, snapshot: Snapshot) -> Path:
-        """See the contract: the layer's own folder."""
+        """The layer's own folder."""
         return self._shelf.folder(snapshot.id) / "fs"
 
     def remove(self, snapshot_id: str) -> int:

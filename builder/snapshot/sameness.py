@@ -2,8 +2,8 @@
 
 The copy of a root differs from an overlay of it in two ways. A file that was touched and is as it was, which overlayfs
 shows to be equal to the one below, has another ctime. And the names of one file would stay names of one file, while
-overlayfs parts a name that is written to from the others: so a draft is copied with each name a file of its own, and
-those that nobody touched are joined again when it is finished.
+overlayfs parts a name that is written to from the others: so in a draft each name is a file of its own, and those that
+nobody touched are joined again when it is finished.
 
 source   BuildKit util/overlay, sameDirent; Documentation/filesystems/overlayfs.rst, "Non-standard behavior"
 """
@@ -13,10 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from builder.layer import xattrs
-from builder.layer.scan import Known, State, state, walk
+from builder.layer.index import Comparison, Index, state
+from builder.snapshot.copying import copy_file
 
 Parted = list[list[bytes]]
 """Paths of a copy that were names of one file, for each such file."""
@@ -49,60 +52,83 @@ def equal_data(one: bytes, other: bytes) -> bool:
                 return True
 
 
-def restore(known: dict[bytes, Known], parted: Parted, tree: Path, below: Path) -> bool:
-    """Bring *known*, the index of the draft *tree* when it was copied from *below*, up to what is no change.
+def part(tree: Path, index: Index) -> Parted:
+    """Make of the names of each regular file in *tree*, which *index* knows, files of their own."""
+    root = os.fsencode(tree) + b"/"
+    files = [inode for inode, paths in index.linked.items() if stat.S_ISREG(index.known[paths[0]][0][4])]
+    parted = [index.linked.pop(inode) for inode in files]
+    for paths in parted:
+        for path in paths[1:]:
+            with _in_place(root + path) as spare:
+                copy_file(root + path, spare)
+        for path in paths:
+            index.known[path] = state(os.lstat(root + path)), index.known[path][1]
+    return parted
+
+
+def settle(before: Index, found: Comparison, parted: Parted, tree: Path, below: Callable[[bytes], bytes]) -> None:
+    """Take out of *found*, a draft compared with what it was *before*, what is no change.
 
     Files that are equal to those below are taken as they are now; of *parted* names those that nobody touched are
-    joined, wherever they are by now. Whether anything was.
+    joined, wherever they are by now.
+
+    below   the place of a path's file in the parent, where the path is one of *before*
     """
-    members = {known[path][0][0]: number for number, paths in enumerate(parted) for path in paths}
-    states = {known[path][0][0]: known[path][0] for paths in parted for path in paths}
-    found: dict[int, list[bytes]] = {}
-    root, base = os.fsencode(tree) + b"/", os.fsencode(below) + b"/"
-    renewed = False
-    for path, status in walk(tree):
-        if not stat.S_ISREG(status.st_mode):
+    root = os.fsencode(tree) + b"/"
+    whole = _untouched(before, found, parted)
+    kept = {path for paths in whole for path in paths}
+    for path, names in list(found.touched.items()):
+        now, old = found.now.known[path][0], before.known.get(path)
+        if path in kept or names > 1 or old is None or not stat.S_ISREG(now[4]) or old[0][2:] != now[2:]:
             continue
-        now = state(status)
-        if states.get(status.st_ino) == now:
-            found.setdefault(members[status.st_ino], []).append(path)
-            continue
-        old = known.get(path)
-        if old is None or old[0] == now or not _was(old[0], now) or status.st_nlink > 1:
-            continue
-        if _equal(root + path, base + path):
-            known[path] = now, {}
-            renewed = True
-    for paths in found.values():
-        renewed = _join(root, paths, known) or renewed
-    return renewed
+        if _equal(root + path, below(path)):
+            del found.touched[path]
+    for paths in whole:
+        _join(root, paths, found.now)
 
 
-def _was(old: State, now: State) -> bool:
-    """Equal but for inode and ctime."""
-    return old[2:] == now[2:]
+def _untouched(before: Index, found: Comparison, parted: Parted) -> Parted:
+    """Those of *parted* names that nobody touched, in order."""
+    if not parted:
+        return []
+    there = found.now.known
+    members = {before.known[path][0]: number for number, paths in enumerate(parted) for path in paths}
+    out: Parted = [[path for path in paths if there.get(path) is before.known[path]] for paths in parted]
+    for path in found.touched:  # of a folder that was renamed
+        number = members.get(there[path][0])
+        if number is not None:
+            out[number].append(path)
+    return [sorted(paths, key=lambda path: path.split(b"/")) for paths in out if len(paths) > 1]
 
 
 def _equal(here: bytes, below: bytes) -> bool:
     return xattrs.read(here) == xattrs.read(below) and equal_data(here, below)
 
 
-def _join(root: bytes, paths: list[bytes], known: dict[bytes, Known]) -> bool:
-    """Make all *paths* names of the first one's file; folders keep their times."""
+def _join(root: bytes, paths: list[bytes], now: Index) -> None:
+    """Make all *paths* names of the first one's file."""
     first = root + paths[0]
+    joined = [paths[0]]
     for path in paths[1:]:
-        folder = os.path.dirname(root + path)
-        times = os.stat(folder).st_mtime_ns
-        spare = folder + b"/.wh.join"  # a name that no layer has
         try:
-            os.link(first, spare)
+            with _in_place(root + path) as spare:
+                os.link(first, spare)
         except OSError as e:
             if e.errno != errno.EMLINK:
                 raise
             break  # as many names as the file system allows: the rest stay files of their own
-        os.rename(spare, root + path)
-        os.utime(folder, ns=(times, times))
-    for path in paths if len(paths) > 1 else ():
-        if path in known:
-            known[path] = state(os.lstat(root + path)), known[path][1]
-    return len(paths) > 1
+        joined.append(path)
+    for path in joined:
+        now.known[path] = state(os.lstat(root + path)), now.known[path][1]
+    now.linked[now.known[joined[0]][0][0]] = joined
+
+
+@contextmanager
+def _in_place(path: bytes) -> Iterator[bytes]:
+    """Where to make what takes the place of *path* when the block ends; the folder keeps its times."""
+    folder = os.path.dirname(path)
+    times = os.stat(folder).st_mtime_ns
+    spare = folder + b"/.wh.other"  # a name that no layer has
+    yield spare
+    os.rename(spare, path)
+    os.utime(folder, ns=(times, times))

@@ -22,7 +22,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import StoreError
@@ -41,11 +42,11 @@ AT_ONCE = 256
 class Shelf:
     """The snapshots of one identity and kind. Threads may share it.
 
-    stacked  whether a snapshot needs those below it to be there
+    complete  whether all that a snapshot needs is there; None: the folders of all that it stands on
     """
 
-    def __init__(self, store_root: Path, key: str, *, stacked: bool) -> None:
-        self._stacked = stacked
+    def __init__(self, store_root: Path, key: str, *, complete: Callable[[Snapshot], bool] | None = None) -> None:
+        self._complete = complete or self._has_all
         self.root = store_root / "snapshots" / key
         self.drafts = self.root / "drafts"
         self._held: dict[str, int] = {}
@@ -69,15 +70,20 @@ class Shelf:
             if known is not None:
                 return known
         snapshot = self._read(snapshot_id)
-        if snapshot is None:
-            return None
-        if self._stacked and not all(self.folder(below).is_dir() for below in snapshot.layers):
+        if snapshot is None or not self._complete(snapshot):
             return None
         # Only who just finished it, or is removing it, holds it exclusively, and neither for long.
         fd = _lock(self.folder(snapshot_id), fcntl.LOCK_SH)
         if fd is None:  # removed
             return None
         return self._keep(snapshot, fd)
+
+    def _has_all(self, snapshot: Snapshot) -> bool:
+        return all(self.folder(below).is_dir() for below in snapshot.layers)
+
+    def trusts(self, snapshot_id: str) -> bool:
+        """Whether the snapshot's own folder is there, and to be trusted."""
+        return snapshot_id in self._known or self._read(snapshot_id) is not None
 
     def _keep(self, snapshot: Snapshot, fd: int) -> Snapshot:
         with self._guard:
@@ -119,12 +125,54 @@ class Shelf:
             os.rename(draft.folder, target)
         # The change of a lock is not atomic (flock(2)): whoever removes snapshots may have been quicker.
         fcntl.flock(draft.lock, fcntl.LOCK_SH)
-        if not target.is_dir() or not os.path.samestat(os.fstat(draft.lock), os.stat(target)):
-            raise StoreError(f"the snapshot {name} was removed as soon as it was made", code="snapshot-lost")
+        self._must_be(name, draft.lock)
         snapshot = Snapshot(id=name, layers=layers)
         with self._guard:
             self._fresh.add(name)
         return self._keep(snapshot, draft.lock)
+
+    @contextmanager
+    def alone(self, snapshot_id: str) -> Iterator[bool]:
+        """Hold a snapshot so that no other process does; False, and not so, if another does or this one does not.
+
+        raises   StoreError (``snapshot-lost``) if it was removed: the change of a lock is not atomic (flock(2))
+        """
+        fd = self._held.get(snapshot_id)
+        if fd is None:
+            yield False
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            granted = True
+        except BlockingIOError:
+            granted = False
+        try:
+            yield granted
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            self._must_be(snapshot_id, fd)
+
+    def _must_be(self, name: str, fd: int) -> None:
+        folder = self.folder(name)
+        if not folder.is_dir() or not os.path.samestat(os.fstat(fd), os.stat(folder)):
+            raise StoreError(f"the snapshot {name} was removed as soon as it was made", code="snapshot-lost")
+
+    def is_fresh(self, snapshot_id: str) -> bool:
+        """Whether this process made it, and nothing yet promises that it survives a crash of the machine."""
+        with self._guard:
+            return snapshot_id in self._fresh
+
+    def renew(self, snapshot_id: str) -> None:
+        """Part of a snapshot is about to be written anew: until ``sync``, it is trusted in this boot only."""
+        folder = self.folder(snapshot_id)
+        meta = json.loads((folder / _META).read_bytes())
+        other = folder / f"{_META}.{os.urandom(4).hex()}"
+        other.write_text(json.dumps(meta | {"boot": _boot()}))
+        # In this order a crash of the machine between finds one that is trusted, and whole; after it, one that is not.
+        os.rename(other, folder / _META)
+        (folder / _DURABLE).unlink(missing_ok=True)
+        with self._guard:
+            self._fresh.add(snapshot_id)
 
     def sync(self) -> None:
         """Write all that was finished by this process to the disk, and mark it as trusted after a crash."""
@@ -225,7 +273,7 @@ class Shelf:
             with self._removing:
                 self._stacks.look(self.all())
                 for snapshot_id in locks:
-                    if self._stacked and self._stacks.covers(snapshot_id):
+                    if self._stacks.covers(snapshot_id):
                         refused[snapshot_id] = True
                         continue
                     aside[snapshot_id] = self._set_aside(snapshot_id)

@@ -17,8 +17,9 @@ from builder.layer.apply import apply
 from builder.layer.changes import Entry, Removed
 from builder.layer.content import content_digest
 from builder.layer.extract import extract, is_archive
+from builder.layer.index import difference, index
 from builder.layer.pack import pack
-from builder.layer.scan import difference, index, scan
+from builder.layer.scan import scan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
 
@@ -155,7 +156,7 @@ def test_a_path_that_is_too_long_only_together_with_its_roots_is_scanned(root: P
     assert [entry.link for entry in scan(root)][-1] == b"to"
     known = index(root)
     assert list(difference(known, root)) == []
-    assert list(known)[-2:] == [path.encode(), f"{path}/l".encode()]
+    assert list(known.known)[-2:] == [path.encode(), f"{path}/l".encode()]
 
 
 def test_a_name_that_is_too_long_is_refused(root: Path) -> None:

@@ -15,10 +15,10 @@ from builder.snapshot.shelf import AT_ONCE, Shelf
 class Counting(Shelf):
     """Counts what it reads and how often it looks through its folder."""
 
-    def __init__(self, store: Path, *, stacked: bool = True) -> None:
+    def __init__(self, store: Path) -> None:
         self.reads: Counter[str] = Counter()
         self.looks = 0
-        super().__init__(store, "overlay-0", stacked=stacked)
+        super().__init__(store, "overlay-0")
 
     def _read(self, snapshot_id: str) -> Snapshot | None:
         self.reads[snapshot_id] += 1
@@ -34,7 +34,7 @@ def made(store: Path, count: int, *, depth: int = 3) -> list[str]:
 
     By a shelf that is let go, as that of a process that ended.
     """
-    shelf = Shelf(store, "overlay-0", stacked=True)
+    shelf = Shelf(store, "overlay-0")
     below: Snapshot | None = None
     ids = []
     for number in range(count):
@@ -66,7 +66,7 @@ def test_what_others_stand_on_stays_with_all_below_it(tmp_path: Path) -> None:
 
 def test_one_that_is_in_use_stays_and_the_rest_goes(tmp_path: Path) -> None:
     ids = made(tmp_path, 4, depth=1)
-    user = Shelf(tmp_path, "overlay-0", stacked=True)
+    user = Shelf(tmp_path, "overlay-0")
     assert user.get(ids[1]) is not None
     shelf = Counting(tmp_path)
     assert set(shelf.remove_all(ids)) == {ids[0], ids[2], ids[3]}
@@ -80,7 +80,7 @@ def test_one_that_was_made_meanwhile_is_seen(tmp_path: Path) -> None:
     base, other = made(tmp_path, 2, depth=1)
     shelf = Counting(tmp_path)
     shelf.remove(other)
-    builder = Shelf(tmp_path, "overlay-0", stacked=True)
+    builder = Shelf(tmp_path, "overlay-0")
     below = builder.get(base)
     assert below is not None
     top = builder.finish(builder.draft(below))
@@ -90,12 +90,6 @@ def test_one_that_was_made_meanwhile_is_seen(tmp_path: Path) -> None:
     builder.remove(top.id)
     shelf.remove(base)
     assert shelf.all() == []
-
-
-def test_copies_stand_on_nothing(tmp_path: Path) -> None:
-    base, top = made(tmp_path, 2)
-    shelf = Counting(tmp_path, stacked=False)
-    assert set(shelf.remove_all([base, top])) == {base, top}
 
 
 def test_one_that_is_not_there_frees_nothing(tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ class FakePerformer:
         self._store.layers.put(LayerInfo(snapshot=name, parent=position.snapshot, created="2001-09-09T01:46:40Z"))
         return Performed(name, as_keyed=True)
 
+    def pack_last(self, position: Position) -> None:
+        """As if packed."""
+
     def cancel(self) -> None:
         self.cancelled.set()
 

@@ -93,8 +93,8 @@ def _pack(store: Store, container: Container) -> tuple[PackedLayer, Digest]:
     snapshot = snapshotter.get(container.snapshot)
     if snapshot is None:
         raise StoreError(f"the root of {container.name} is gone", code="missing-snapshot")
-    with store.blobs.writer() as writer:
-        packed = pack(snapshotter.changes(snapshot), snapshotter.tree(snapshot), writer)
+    with snapshotter.reading(snapshot) as tree, store.blobs.writer() as writer:
+        packed = pack(snapshotter.changes(snapshot), tree, writer)
         return packed, writer.commit()
 
 

@@ -9,8 +9,6 @@ from builder.image.documents import OCI_LAYER, Descriptor
 from builder.image.names import Digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder.snapshot.contract import Snapshot, Snapshotter
     from builder.store.store import Store
 
@@ -50,8 +48,7 @@ def pack_snapshot(store: Store, snapshotter: Snapshotter, snapshot: Snapshot, cl
 
     if find_packed(store, snapshot.id, clamp) is not None:
         return
-    tree: Path = snapshotter.tree(snapshot)
-    with store.blobs.writer() as writer:
+    with snapshotter.reading(snapshot) as tree, store.blobs.writer() as writer:
         packed = pack(snapshotter.changes(snapshot), tree, writer, clamp=clamp)
         blob = writer.commit()
     if clamp is None:
