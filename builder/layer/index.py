@@ -41,14 +41,6 @@ class Index:
     linked: dict[int, list[bytes]] = field(default_factory=dict)
     sockets: list[bytes] = field(default_factory=list)
 
-    def add(self, path: bytes, status: os.stat_result, known: Known) -> None:
-        """Note what is at *path*."""
-        self.known[path] = known
-        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            self.linked.setdefault(status.st_ino, []).append(path)
-        if stat.S_ISSOCK(status.st_mode):
-            self.sockets.append(path)
-
 
 @dataclass(slots=True)
 class Comparison:
@@ -92,21 +84,26 @@ def compare(before: Index, root: Path) -> Comparison:
     """What *root* is, and what of it was touched since it was *before*: one pass."""
     attributes = Attributes(root)
     found = Comparison()
-    was = before.known.get
+    was, known = before.known.get, found.now.known
     for path, status in walk(root):
-        now = state(status)
-        old = was(path)
+        now, old = state(status), was(path)
+        mode, names = now[4], status.st_nlink
+        is_folder = stat.S_ISDIR(mode)
         if old is not None and old[0] == now:
-            found.now.add(path, status, old)
-        elif stat.S_ISDIR(now[4]):
-            held = attributes.xattrs(path, now[4])
-            found.now.add(path, status, (now, held))
+            known[path] = old
+        elif is_folder:
+            held = attributes.xattrs(path, mode)
+            known[path] = now, held
             found.stirred.append(path)
             if old is None or (old[0][4:], old[1]) != (now[4:], held):
-                found.touched[path] = status.st_nlink
+                found.touched[path] = names
         else:
-            found.now.add(path, status, (now, _NONE))
-            found.touched[path] = status.st_nlink
+            known[path] = now, _NONE
+            found.touched[path] = names
+            if stat.S_ISSOCK(mode):
+                found.now.sockets.append(path)
+        if names > 1 and not is_folder:
+            found.now.linked.setdefault(now[0], []).append(path)
     found.gone = before.known.keys() - found.now.known.keys()
     return found
 

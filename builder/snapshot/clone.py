@@ -21,10 +21,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,29 +32,17 @@ from builder.layer import noted
 from builder.layer.apply import apply
 from builder.layer.changes import Change
 from builder.layer.compress import decompressed
-from builder.layer.index import Index
 from builder.layer.ownership import Owner, Owners
 from builder.layer.scan import scan
 from builder.snapshot import thinning
 from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_merged
+from builder.snapshot.drafts import CopiedDraft, ready, wait
 from builder.snapshot.merging import Source, place_of
-from builder.snapshot.sameness import Parted, part, settle
+from builder.snapshot.sameness import settle
 from builder.snapshot.shelf import Shelf
 from builder.snapshot.unpacking import base_id
 from native.mounts import Mount
-
-_TICK = 10_000_000
-"""The longest time, in ns, for which two changes may have the same ctime: times come from a clock that advances with
-the scheduler's tick (time(7), "The software clock, HZ, and jiffies")."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Copy(Draft):
-    """A draft that is a copy. ``before``: what it was; ``parted``: names of one file that are files of their own."""
-
-    before: Index = field(default_factory=Index)
-    parted: Parted = field(default_factory=list)
 
 
 class Clone:
@@ -138,31 +124,31 @@ class Clone:
     def prepare(self, parent: Snapshot | None, *, last_use: bool = False) -> Draft:
         """See the contract."""
         made = self._shelf.draft(parent)
-        draft = _Copy(id=made.id, parent=parent, folder=made.folder, tree=made.tree, lock=made.lock)
+        draft = CopiedDraft(id=made.id, parent=parent, folder=made.folder, tree=made.tree, lock=made.lock)
         try:
             last = self._last.__dict__.pop("made", ("", None))
             if parent is None:
                 _new_root(draft.tree)
                 draft.before = indexing.index(draft.tree)
             elif last_use and self._take_over(parent, draft):
-                _ready(draft, last[1] if last[0] == parent.id else indexing.index(draft.tree))
+                ready(draft, last[1] if last[0] == parent.id else indexing.index(draft.tree))
             else:
                 del last  # it may be large
                 self._copy(parent, draft)
-            _wait(draft.before)
+            wait(draft.before)
         except BaseException:
             self.discard(draft)
             raise
         return draft
 
-    def _copy(self, parent: Snapshot, draft: _Copy) -> None:
+    def _copy(self, parent: Snapshot, draft: CopiedDraft) -> None:
         with self._sources(parent) as sources:
             copied = copy_merged(sources, draft.tree, part=True)
             # Anew, for the copies have inodes of their own.
             noted.note(draft.folder, draft.tree, _owners(sources))
         draft.before, draft.parted = copied.index, copied.parted
 
-    def _take_over(self, parent: Snapshot, draft: _Copy) -> bool:
+    def _take_over(self, parent: Snapshot, draft: CopiedDraft) -> bool:
         """Make the tree of *parent* that of *draft*; False if others may be reading it, or there is none."""
         folder = self._shelf.folder(parent.id)
         changed = thinning.recall(folder)
@@ -182,7 +168,7 @@ class Clone:
 
     def commit(self, draft: Draft) -> Snapshot:
         """See the contract, and ``shelf`` for what a crash leaves."""
-        assert isinstance(draft, _Copy)
+        assert isinstance(draft, CopiedDraft)
         found = indexing.compare(draft.before, draft.tree)
         with ExitStack() as stack:
             settle(draft.before, found, draft.parted, draft.tree, partial(self._below, draft, stack, []))
@@ -308,41 +294,6 @@ class Clone:
     def sweep(self) -> int:
         """See the contract."""
         return self._shelf.sweep()
-
-
-def put_back(draft: Draft, paths: Iterable[bytes]) -> None:
-    """Remember *paths* of a copied tree as they are now: they were moved away and back, and nobody touched them.
-
-    A rename changes the ctime, by which else they would be taken for changed. No other tree has such paths.
-    """
-    if not isinstance(draft, _Copy):
-        return
-    known = draft.before.known
-    for path in paths:
-        if path in known:  # else it was made for a command, and is gone
-            status = os.lstat(os.fsencode(draft.tree) + b"/" + path)
-            known[path] = indexing.state(status), known[path][1]
-
-
-def _ready(draft: _Copy, now: Index) -> None:
-    """Make a tree that was taken over, which is as *now* says, what a copy of it would be."""
-    root = os.fsencode(draft.tree) + b"/"
-    for path in now.sockets:
-        above = os.path.dirname(root + path)
-        times = os.stat(above).st_mtime_ns
-        os.unlink(root + path)  # nobody listens any more
-        os.utime(above, ns=(times, times))
-        del now.known[path]
-        now.linked = {inode: paths for inode, paths in now.linked.items() if path not in paths}
-    now.sockets = []
-    draft.before, draft.parted = now, part(draft.tree, now)
-
-
-def _wait(before: Index) -> None:
-    """Until a change of anything has another ctime than it has now."""
-    left = indexing.newest(before.known) + _TICK - time.time_ns()
-    if left > 0:
-        time.sleep(min(left, _TICK) / 1_000_000_000)
 
 
 def _owners(sources: Sequence[Source]) -> dict[bytes, Owner]:

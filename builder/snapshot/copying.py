@@ -199,7 +199,7 @@ class _Copy:
     def note_folder(self, path: bytes, new: int) -> None:
         """The folder that was dressed last has all that is in it."""
         made = os.fstat(new)
-        self._copied.index.add(path, made, (state(made), self._held))
+        self._copied.index.known[path] = state(made), self._held
 
     def one(self, path: bytes, status: os.stat_result, old: _At, new: _At) -> None:
         """Copy what is no folder."""
@@ -217,7 +217,7 @@ class _Copy:
                     self._link(names[0], new)
                     return
         made = self._regular(status, old, new) if stat.S_ISREG(mode) else _special(status, old, new)
-        self._copied.index.add(path, made, (state(made), _NONE))
+        self._copied.index.known[path] = state(made), _NONE
 
     def _link(self, first: bytes, new: _At) -> None:
         above, _, name = first.rpartition(b"/")

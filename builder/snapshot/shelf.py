@@ -28,6 +28,7 @@ from pathlib import Path
 
 from builder.errors import StoreError
 from builder.layer.removal import remove_tree
+from builder.snapshot import folders
 from builder.snapshot.contract import Draft, Snapshot
 from builder.snapshot.stacks import Stacks
 from native import syscalls
@@ -73,7 +74,7 @@ class Shelf:
         if snapshot is None or not self._complete(snapshot):
             return None
         # Only who just finished it, or is removing it, holds it exclusively, and neither for long.
-        fd = _lock(self.folder(snapshot_id), fcntl.LOCK_SH)
+        fd = folders.lock(self.folder(snapshot_id), fcntl.LOCK_SH)
         if fd is None:  # removed
             return None
         return self._keep(snapshot, fd)
@@ -98,7 +99,7 @@ class Shelf:
         try:
             meta = json.loads((folder / _META).read_bytes())
             snapshot = Snapshot(id=str(meta["id"]), layers=tuple(str(layer) for layer in meta["layers"]))
-            if meta["boot"] != _boot() and not (folder / _DURABLE).exists():
+            if meta["boot"] != folders.boot() and not (folder / _DURABLE).exists():
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             # Not there, or torn by a crash of the machine: both mean that it is to be made again.
@@ -109,7 +110,7 @@ class Shelf:
         """Make *draft* a snapshot, by one rename, and hold it."""
         name = snapshot_id or draft.id
         layers = (*draft.parent.layers, name) if draft.parent else (name,)
-        meta = {"id": name, "layers": layers, "boot": _boot()}
+        meta = {"id": name, "layers": layers, "boot": folders.boot()}
         (draft.folder / _META).write_text(json.dumps(meta))
         target = self.folder(name)
         try:
@@ -167,7 +168,7 @@ class Shelf:
         folder = self.folder(snapshot_id)
         meta = json.loads((folder / _META).read_bytes())
         other = folder / f"{_META}.{os.urandom(4).hex()}"
-        other.write_text(json.dumps(meta | {"boot": _boot()}))
+        other.write_text(json.dumps(meta | {"boot": folders.boot()}))
         # In this order a crash of the machine between finds one that is trusted, and whole; after it, one that is not.
         os.rename(other, folder / _META)
         (folder / _DURABLE).unlink(missing_ok=True)
@@ -200,7 +201,7 @@ class Shelf:
             name = os.urandom(12).hex()
             folder = self.drafts / name
             folder.mkdir(mode=0o700)
-            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = folders.lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if fd is not None:  # else a sweep came between
                 return Draft(id=name, parent=parent, folder=folder, tree=folder / "fs", lock=fd)
 
@@ -214,14 +215,14 @@ class Shelf:
             if self.get(snapshot_id) is not None:
                 return None
             folder.mkdir(mode=0o700, exist_ok=True)
-            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = folders.lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if fd is None:
                 if stopped():
                     raise StoreError("unpacking was stopped", code="stopped")
                 time.sleep(0.02)
                 continue
             if self.get(snapshot_id) is not None:
-                _discard(folder, fd)
+                folders.discard(folder, fd)
                 return None
             for name in os.listdir(folder):  # of somebody who did not finish
                 remove_tree(os.fsencode(name), fd)
@@ -229,7 +230,7 @@ class Shelf:
 
     def discard(self, draft: Draft) -> None:
         """Remove *draft* with all in it."""
-        _discard(draft.folder, draft.lock)
+        folders.discard(draft.folder, draft.lock)
 
     # Removed
 
@@ -262,7 +263,7 @@ class Shelf:
         try:
             for snapshot_id in snapshot_ids:
                 self._let_go(snapshot_id)
-                fd = _lock(self.folder(snapshot_id), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fd = folders.lock(self.folder(snapshot_id), fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if fd is not None:
                     locks[snapshot_id] = fd
                 elif self.folder(snapshot_id).is_dir():
@@ -281,7 +282,7 @@ class Shelf:
         finally:
             for fd in locks.values():
                 os.close(fd)
-        return freed | {snapshot_id: _remove(gone) for snapshot_id, gone in aside.items()}, refused
+        return freed | {snapshot_id: folders.remove(gone) for snapshot_id, gone in aside.items()}, refused
 
     def _let_go(self, snapshot_id: str) -> None:
         with self._guard:
@@ -306,50 +307,8 @@ class Shelf:
         """Remove the drafts whose process is gone; how many."""
         count = 0
         for folder in sorted(self.drafts.iterdir()):
-            fd = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = folders.lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if fd is not None:
-                _discard(folder, fd)
+                folders.discard(folder, fd)
                 count += 1
         return count
-
-
-def _lock(folder: Path, how: int) -> int | None:
-    """A descriptor of *folder* that holds its lock; None if another has it, or the folder is not there (any more)."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        fcntl.flock(fd, how)
-        # Between open and flock it may have been renamed or removed.
-        if os.path.samestat(os.fstat(fd), os.stat(folder)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(fd)
-    return None
-
-
-def _discard(folder: Path, fd: int) -> None:
-    try:
-        _remove(folder)
-    finally:
-        os.close(fd)
-
-
-def _remove(folder: Path) -> int:
-    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return remove_tree(os.fsencode(folder.name), parent)
-    except FileNotFoundError:
-        return 0
-    finally:
-        os.close(parent)
-
-
-def _boot() -> str:
-    """The id of this boot. source: random(4), /proc/sys/kernel/random/boot_id"""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"

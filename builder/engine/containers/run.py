@@ -24,7 +24,7 @@ from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
 from builder.snapshot.choose import choose
-from builder.snapshot.clone import put_back
+from builder.snapshot.drafts import put_back
 from builder.store.containers import Container, Containers
 from builder.store.layers import LayerInfo
 

@@ -17,7 +17,7 @@ from builder.layer.noted import note_command
 from builder.plan.steps import RunStep
 from builder.sandbox.command import SANDBOX_HOSTNAME, Command, ExitStatus, Extra
 from builder.sandbox.stubs import clean_stubs
-from builder.snapshot.clone import put_back
+from builder.snapshot.drafts import put_back
 
 if TYPE_CHECKING:
     from builder.engine.position import Walk
