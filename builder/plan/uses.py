@@ -20,7 +20,7 @@ def inputs_of(step: AnyStep) -> tuple[Input, ...]:
 
 
 def used_once(plan: Plan) -> frozenset[Root]:
-    """The stages whose result one stage of *plan* begins with, and nothing else in it wants."""
+    """The stages whose result is wanted once in *plan*; as its image, or as what another begins with or takes from."""
     ends: list[int] = []  # of each stage, the one whose steps made its root
     for index, stage in enumerate(plan.stages):
         ends.append(ends[stage.root.index] if not stage.steps and isinstance(stage.root, StageInput) else index)
