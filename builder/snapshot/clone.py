@@ -156,8 +156,11 @@ class Clone:
         # crash of the machine, which its part would not before this build's end.
         if changed is None or not self._shelf.is_fresh(parent.id):
             return False
-        with self._uses.take(parent.id) as idle, self._shelf.alone(parent.id) as alone:
-            if not (idle and alone and thinning.is_whole(folder)):
+        with ExitStack() as stack:
+            # The lock is tried for only if no thread here counts on it: it is given up for a moment.
+            if not stack.enter_context(self._uses.take(parent.id)):
+                return False
+            if not stack.enter_context(self._shelf.alone(parent.id)) or not thinning.is_whole(folder):
                 return False
             if not thinning.has_part(folder):
                 thinning.keep_part(thinning.make_part(folder, changed, draft.folder), folder)
