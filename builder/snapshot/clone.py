@@ -41,7 +41,7 @@ from builder.snapshot.drafts import CopiedDraft, ready, wait
 from builder.snapshot.merging import Source, place_of
 from builder.snapshot.sameness import settle
 from builder.snapshot.shelf import Shelf
-from builder.snapshot.unpacking import base_id
+from builder.snapshot.unpacking import base_id, is_base
 from native.mounts import Mount
 
 
@@ -60,9 +60,11 @@ class Clone:
         return self._shelf.get(snapshot_id)
 
     def _complete(self, snapshot: Snapshot) -> bool:
+        if not (is_base(snapshot.id) or thinning.has_changed(self._shelf.folder(snapshot.id))):
+            return False  # it was made before that was written
         for layer in reversed(snapshot.layers):
             folder = self._shelf.folder(layer)
-            if not self._shelf.trusts(layer):
+            if layer != snapshot.id and not self._shelf.trusts(layer):
                 return False
             if thinning.is_whole(folder):
                 return True

@@ -61,6 +61,11 @@ def recall(folder: Path) -> Changed | None:
     return Changed(cast(list[Told], told), cast(dict[bytes, int], times))
 
 
+def has_changed(folder: Path) -> bool:
+    """Whether the snapshot in *folder* says what it changed."""
+    return (folder / _CHANGED).exists()
+
+
 def is_whole(folder: Path) -> bool:
     """Whether the snapshot in *folder* has its whole tree."""
     return (folder / "fs").is_dir()

@@ -22,6 +22,11 @@ def base_id(layer: Packed) -> str:
     return f"base-{layer.chain.hex}"
 
 
+def is_base(snapshot_id: str) -> bool:
+    """Whether the snapshot is an image's, unpacked."""
+    return snapshot_id.startswith("base-")
+
+
 def unpack_all(shelf: Shelf, layers: Sequence[Packed], apply: Apply, settle: Settle) -> Snapshot:
     """The snapshot of *layers*; those that are there are not opened.
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from test_snapshotter import BASE, LINKED, World, behind_the_gate, remove
-from trees import Fifo, File, Link, Same, Tree, filled, make
+from trees import Fifo, File, Link, Same, Tree, filled, make, read
 from worlds.people import Person, whoever_runs_this
 
+from builder.errors import StoreError
 from builder.layer.content import content_digest
 from builder.snapshot.contract import Draft, Snapshot
 
@@ -41,6 +42,12 @@ def is_whole(world: World, snapshot: Snapshot) -> bool:
 
 def one_step(world: World, below: Tree = BASE) -> Snapshot:
     return world.step(world.base(below), lambda root: make(root, {"d/new": File("n"), "x": File("x")}))
+
+
+def seen_with_times(world: World, snapshot: Snapshot) -> Tree:
+    """What is seen, folders' times too."""
+    with world.snapshotter.view(snapshot) as root:
+        return read(root, folder_times=True)
 
 
 def everything(root: Path) -> None:
@@ -79,7 +86,8 @@ def test_an_image_is_never_taken_over(world: World) -> None:
 @behind_the_gate
 def test_what_was_taken_over_is_the_same_snapshot_to_everybody(world: World) -> None:
     one = world.step(world.base(BASE), everything)
-    seen, told, shipped = world.seen(one), world.told(one), world.shipped(one)
+    seen, told, shipped = seen_with_times(world, one), world.told(one), world.shipped(one)
+    assert seen["usr/lib"].mtime == 77
     two = world.step(one, lambda root: (remove(root / "d"), remove(root / "p")))
     three = world.step(two, lambda root: make(root, {"d/again": File("a")}))
     assert [is_whole(world, each) for each in (one, two, three)] == [False, False, True]
@@ -87,11 +95,22 @@ def test_what_was_taken_over_is_the_same_snapshot_to_everybody(world: World) -> 
     del seen["d/socket"]
     assert world.told(one) == told
     assert world.shipped(one) == shipped
-    assert world.seen(one) == seen
+    assert seen_with_times(world, one) == seen
     assert world.told(two) == [".wh.d", ".wh.p"]
     gone = ("d", "p")
-    assert world.seen(two) == {name: node for name, node in seen.items() if name.split("/")[0] not in gone}
+    assert seen_with_times(world, two) == {name: node for name, node in seen.items() if name.split("/")[0] not in gone}
     assert world.told(one) == told  # also now that its tree is there again
+
+
+@behind_the_gate
+def test_what_a_file_was_between_two_folders_of_a_name_hides_the_lower_one(world: World) -> None:
+    base = world.base(BASE)
+    one = world.step(base, lambda root: (remove(root / "d"), make(root, {"d": File("no folder")})))
+    two = world.step(one, lambda root: ((root / "d").unlink(), make(root, {"d/own": File("")})))
+    three = world.step(two, lambda root: make(root, {"x": File("")}))
+    world.step(three, lambda root: make(root, {"y": File("")}))
+    for snapshot in (three, two):
+        assert [name for name in world.seen(snapshot) if name.startswith("d")] == ["d", "d/own"]
 
 
 @behind_the_gate
@@ -302,6 +321,23 @@ def test_a_tree_that_was_made_again_is_trusted_after_the_next_sync_only(world: W
     assert (folder_of(world, one) / "durable").exists()
 
 
+@behind_the_gate
+def test_a_step_that_does_not_say_what_it_changed_is_not_there(world: World) -> None:
+    snapshot = one_step(world)
+    (folder_of(world, snapshot) / "changed").unlink()  # as copies were kept before
+    assert world.again().get(snapshot.id) is None
+
+
+@behind_the_gate
+def test_what_cannot_be_read_of_a_step_is_told(world: World) -> None:
+    snapshot = one_step(world)
+    (folder_of(world, snapshot) / "changed").write_bytes(b"[")
+    with pytest.raises(StoreError) as error:
+        world.told(snapshot)
+    assert error.value.message.startswith(f"what the snapshot {snapshot.id} changed cannot be read: ")
+    assert error.value.code == "damaged-snapshot"
+
+
 # Anything
 
 
@@ -324,13 +360,13 @@ def _compare(seed: int, who: Person) -> None:
             for _ in range(6):
                 snapshot = other.step(snapshot, lambda root, chooser=chooser: _anything(root, chooser))
                 made.append(snapshot)
-                shown.append(other.seen(snapshot))
+                shown.append(seen_with_times(other, snapshot))
             ends[name] = [
                 (other.told(each), _content(other, each), _timeless(seen))
                 for each, seen in zip(made, shown, strict=True)
             ]
             if name != "overlay":
-                assert [other.seen(each) for each in made] == shown, seed
+                assert [seen_with_times(other, each) for each in made] == shown, seed
         assert ends["copy"] == ends["overlay"], seed
         assert ends["copy, taken over"] == ends["overlay"], seed
 
