@@ -41,6 +41,7 @@ class Performer:
         self._inputs = inputs
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="pack")
         self._packs: dict[str, Future[None]] = {}
+        self._waiting: set[str] = set()  # whose layers are to be packed
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -73,8 +74,7 @@ class Performer:
         parent = workshop.snapshot(position)
         as_keyed = True
         with _told_if_full(workshop.world.store.root), workshop.draft(parent, last_use=last_use) as draft:
-            if wanted:
-                self.pack_last(position)
+            self.pack_last(position)
             match step:
                 case RunStep():
                     perform_run(step, platform, draft, workshop, walk)
@@ -92,14 +92,20 @@ class Performer:
             created=_now(),
         )
         workshop.world.store.layers.put(info)
+        if wanted:
+            with self._lock:
+                self._waiting.add(snapshot.id)
         return Performed(snapshot.id, as_keyed)
 
     def pack_last(self, position: Position) -> None:
-        """Begin to write the last layer that a step made, which waits until the next step has its root.
+        """Begin to write the layer of the step that led to *position*, if it was performed just now and is wanted.
 
-        A root that is copied cannot be taken over while it is read from.
+        That waits until the next step has its root: a copied one cannot be taken over while it is read from.
         """
-        if position.made:
+        with self._lock:
+            waited = position.snapshot in self._waiting
+            self._waiting.discard(position.snapshot)
+        if waited:
             self.pack(position.snapshot)
 
     def pack(self, snapshot: str) -> Future[None]:

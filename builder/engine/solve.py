@@ -145,12 +145,9 @@ class Solver:
             if self._stop.is_set():
                 raise Stopped
             position = position.then(self._take(stage, step, position))
-        if self._performer is not None and self._is_wanted(stage):
+        if self._performer is not None:
             self._performer.pack_last(position)
         return position
-
-    def _is_wanted(self, stage: Stage) -> bool:
-        return any(stage is one for one in self._wanted)
 
     def position_of(self, root: Root) -> Position:
         """Where *root* stands; waits for a stage that is still being walked."""
@@ -192,7 +189,7 @@ class Solver:
         """The snapshot after *step*."""
         around = self._world.settings.around(step)
         digest, parts = step_digest(step, platform=stage.platform, around=around)
-        if self._performer is not None and self._is_wanted(stage) and not self._may_begin(step):
+        if self._performer is not None and not self._may_begin(step):
             self._performer.pack_last(position)
         key = Key(step=digest, parts=parts, inputs=(self._inputs.root(position), *self._inputs.identities(step, self)))
         if not self._world.settings.no_cache(stage.name):
@@ -219,7 +216,7 @@ class Solver:
                 self,
                 platform=stage.platform,
                 content=key.content,
-                wanted=self._is_wanted(stage),
+                wanted=any(stage is one for one in self._wanted),
                 last_use=step is not stage.steps[0] or stage.root in self._once,
             )
         except BuilderError as error:
