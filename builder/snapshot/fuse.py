@@ -10,6 +10,9 @@ The program serves a draft from the first look at it until it is finished or thr
 the same. It is told to make no devices 0:0, which not every file system takes. It ends when nothing has its mount any
 more, having written all; and with the namespace at the latest.
 
+What it does otherwise than overlayfs is prevented before it begins (``fragile``) and mended after it ended
+(``mending``), as far as that can be; ``faithful`` tells the rest.
+
 source   fuse-overlayfs(1); fuse(4)
 """
 
@@ -17,15 +20,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from builder.layer.marks import FILES
+from builder.snapshot import fragile
 from builder.snapshot.contract import Draft, Snapshot
+from builder.snapshot.mending import mend_times
 from builder.snapshot.overlay import Overlay
 from builder.snapshot.serving import Serving, serve
 from native.mounts import Mount
+
+_TICK = 0.01
+"""Seconds: what is changed within the tick of the clock in which it was made has the same ctime. source: time(7)"""
 
 
 class FuseOverlay(Overlay):
@@ -37,16 +46,23 @@ class FuseOverlay(Overlay):
     def __init__(self, store_root: Path, key: str) -> None:
         super().__init__(store_root, key)
         self._serving: dict[str, Serving] = {}  # by draft, or by snapshot that a command sees
+        self._began: dict[str, tuple[fragile.Placed, int]] = {}  # by draft: what was put there, and when that was
         self._starting = threading.Lock()
 
     def commit(self, draft: Draft) -> Snapshot:
         """See the contract, and ``shelf`` for what a crash leaves."""
         self._end(draft)
+        placed, began = self._began.pop(draft.id, ({}, 0))
+        if began:
+            inodes = {path: known[0] for path, known in placed.items()}
+            mend_times(draft.tree, self._below(draft.parent), inodes, began)
+            fragile.take_back(draft.tree, placed)
         return super().commit(draft)
 
     def discard(self, draft: Draft) -> None:
         """See the contract."""
         self._end(draft)
+        self._began.pop(draft.id, None)
         super().discard(draft)
 
     def mounts(self, of: Draft | Snapshot, root: Path) -> tuple[Mount, ...]:
@@ -89,6 +105,10 @@ class FuseOverlay(Overlay):
                 for folder in (target, work):
                     folder.mkdir(mode=0o700)
                 lowers = self._lowers(draft.parent)
+                if draft.id not in self._began:
+                    placed = fragile.place(draft.tree, lowers)
+                    time.sleep(_TICK)
+                    self._began[draft.id] = placed, time.time_ns()
                 self._serving[draft.id] = serve(self._shelf.root, lowers, target, upper=draft.tree, work=work)
         return target
 

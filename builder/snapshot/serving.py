@@ -86,7 +86,10 @@ def serve(
     program = find()
     if program is None:
         raise HostError(f"{PROGRAM} is not installed", code="no-fuse-overlayfs", hint=_INSTALL)
-    options = ["lowerdir=" + ":".join(str(lower.relative_to(folder)) for lower in lowers)]
+    # fast_ino: an inode's number is that of the file shown, not of one that it was copied from, by which files would be
+    # taken for one another. static_nlink: a folder has one link, as a merged one of overlayfs' has; else each stat of
+    # it counts what is in it.
+    options = ["fast_ino=1", "static_nlink", "lowerdir=" + ":".join(str(lower.relative_to(folder)) for lower in lowers)]
     if upper is not None and work is not None:
         # volatile: durability is sync()'s business.
         options += [f"upperdir={upper.relative_to(folder)}", f"workdir={work.relative_to(folder)}", "volatile"]

@@ -458,8 +458,6 @@ LINKED_CASES: dict[str, tuple[Act, list[str]]] = {
 @pytest.mark.parametrize("case", LINKED_CASES)
 def test_one_of_several_names_of_a_lower_file_changes_alone(kind: str, who: Person, case: str) -> None:
     act, expected = LINKED_CASES[case]
-    if kind == "fuse-overlayfs" and case in ("written", "given away", "named again"):
-        pytest.skip("it copies up the first name of a file, whichever is changed; so auto never takes it")
 
     @behind_the_gate
     def inside(world: World) -> None:
