@@ -16,7 +16,7 @@ from builder.image.names import Platform
 from builder.sandbox.gate import Identity, chrooted, identity
 from builder.sandbox.refusals import NO_USER_NAMESPACE
 from builder.sandbox.runner import Runner
-from builder.snapshot.choose import choose
+from builder.snapshot.choose import choose, fuse_lost, unfaithful
 from builder.store.store import Store
 
 _IDENTITIES = {
@@ -167,6 +167,8 @@ def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:
         except HostError as error:
             yield _refused("isolation", name, error)
             continue
+        if name == "fuse-overlayfs" and (lost := fuse_lost(root)):
+            what += f"; auto does not take it, for {unfaithful(lost)}"
         yield Rung(topic="isolation", name=name, works=True, taken=name == best, detail=what)
 
 
