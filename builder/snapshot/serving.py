@@ -5,6 +5,7 @@ source   fuse-overlayfs(1); linux, Documentation/filesystems/fuse.rst
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -23,7 +24,13 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START = 30.0
 _END = 60.0
 """Seconds: far more than either takes."""
-_INSTALL = "install the package fuse-overlayfs, or use --isolation copy or auto"
+_OTHERS = "use --isolation copy or auto"
+_INSTALL = f"install the package fuse-overlayfs, or {_OTHERS}"
+_DEVICE_CLOSED = f"give the user the right to open it (chmod 666 {DEVICE})"
+# Absent, or refused by a container's device cgroup with EPERM, or with no driver behind it.
+_DEVICE_MISSING = f"give the container the device (docker run --device {DEVICE}) or load the module fuse"
+_NOISE = b"unknown argument ignored: "
+"""What 1.10 to 1.14 say of an option that they give to themselves."""
 
 
 class Serving:
@@ -64,8 +71,7 @@ def missing() -> HostError | None:
         return HostError(
             f"{PROGRAM} needs {DEVICE}, which cannot be opened: {error.strerror}",
             code="no-fuse-device",
-            hint="give the container the device (docker run --device /dev/fuse), or the user the right to open it "
-            "(chmod 666 /dev/fuse), or use --isolation copy or auto",
+            hint=f"{_DEVICE_CLOSED if error.errno == errno.EACCES else _DEVICE_MISSING}, or {_OTHERS}",
         )
     return None
 
@@ -120,7 +126,6 @@ def _wait_for_mount(process: subprocess.Popen[bytes], target: Path, outside: int
         process.kill()
         process.wait()
     said.seek(0)
-    words = " ".join(said.read(2000).decode(errors="replace").split()) or f"exit code {process.returncode}"
-    raise HostError(
-        f"{PROGRAM} does not start: {words}", code="fuse-overlayfs-failed", hint="use --isolation copy or auto"
-    )
+    lines = [line for line in said.read(2000).splitlines() if not line.startswith(_NOISE)]
+    words = " ".join(b" ".join(lines).decode(errors="replace").split()) or f"exit code {process.returncode}"
+    raise HostError(f"{PROGRAM} does not start: {words}", code="fuse-overlayfs-failed", hint=_OTHERS)

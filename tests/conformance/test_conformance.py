@@ -31,23 +31,27 @@ class Harness:
     launcher: Callable[[Person], tuple[tuple[str, ...], dict[str, str]]]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def result(self, person: Person, wanted: list[str], name: str) -> dict[str, Any]:
+    def result(self, person: Person, wanted: list[str], name: str, isolation: str = "auto") -> dict[str, Any]:
         """The result of one case; the first to ask has all the *wanted* ones run."""
-        if person.name not in self.results:
-            self.results[person.name] = self._run(person, wanted)
-        return self.results[person.name][name]  # type: ignore[no-any-return]  # the harness's own JSON
+        key = f"{person.name}-{isolation}"
+        if key not in self.results:
+            self.results[key] = self._run(person, wanted, self.folder / key, isolation)
+        return self.results[key][name]  # type: ignore[no-any-return]  # the harness's own JSON
 
-    def _run(self, person: Person, wanted: list[str]) -> dict[str, Any]:
+    def _run(self, person: Person, wanted: list[str], place: Path, isolation: str) -> dict[str, Any]:
         launch, environment = self.launcher(person)
-        place = self.folder / person.name
         place.mkdir()
         person.owns(place)
         (place / "tmp").mkdir()
         person.owns(place / "tmp")
         report = place / "tmp" / "report.json"
+        # The harness's first word after the command is "build".
+        command = place / "pybuild"
+        command.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(launch)} build --isolation={isolation} "$@"\n')
+        command.chmod(0o755)
         done = person.run(
             [launch[0], self.folder / "conform.py", "run", "--bases", self.folder / "bases"]
-            + ["--command", shlex.join(launch), "--jobs", str(min(os.cpu_count() or 1, 4)), "--json", str(report)]
+            + ["--command", str(command), "--jobs", str(min(os.cpu_count() or 1, 4)), "--json", str(report)]
             + [word for name in wanted for word in ("--only", name)],
             env={"TMPDIR": str(place / "tmp"), "PYBUILD_ROOT": str(place / "store"), **environment},
             timeout=1200,
@@ -68,10 +72,16 @@ def harness(require: Callable[..., None], workroom: Path) -> Harness:
 
 @pytest.fixture
 def wanted(request: pytest.FixtureRequest) -> list[str]:
-    """The cases of this run."""
-    items = (item for item in request.session.items if item.path == request.path)
+    """The cases that this test is run for."""
+    items = (item for item in request.session.items if getattr(item, "function", None) is request.function)
     names = {item.callspec.params["case"] for item in items if hasattr(item, "callspec")}
     return [name for name in CASES if name in names]
+
+
+BEYOND_THE_PROGRAM = {
+    "layers/long-paths": "fuse-overlayfs makes names of 251 bytes at most",
+    "layers/special-mode-bits": "fuse-overlayfs lets no folder take over a group",
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,4 +98,16 @@ def test_an_ordinary_user_gets_what_buildkit_makes(
     case: str, harness: Harness, wanted: list[str], ordinary_user: Person
 ) -> None:
     result = harness.result(ordinary_user, wanted, case)
+    assert result["differences"] == []
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name.startswith(("layers/", "mounts/", "run/"))])
+def test_fuse_overlayfs_makes_what_buildkit_makes(
+    case: str, harness: Harness, wanted: list[str], require: Callable[..., None], require_root: Callable[[], None]
+) -> None:
+    require("fuse-overlayfs")
+    require_root()  # it opens /dev/fuse
+    if case in BEYOND_THE_PROGRAM:
+        pytest.skip(BEYOND_THE_PROGRAM[case])
+    result = harness.result(whoever_runs_this(), wanted, case, "fuse-overlayfs")
     assert result["differences"] == []

@@ -33,6 +33,8 @@ CLOSED_FUSE = "open /dev/fuse"
 """In *without* too: not the closed /dev/fuse of this machine, but one that everybody may open."""
 NO_FUSE = "/dev/fuse"
 """In *without* too: there is no such device."""
+LOCKED_FUSE = "locked /dev/fuse"
+"""In *without* too: one that root alone may open."""
 
 
 def as_person(person: Person, function: Callable[[], T], *, without: tuple[str, ...] = ()) -> T:
@@ -57,9 +59,9 @@ def _become(person: Person, function: Callable[[], Any], without: tuple[str, ...
         if MASKED_PROC in without:
             _mask_proc()
             without = tuple(name for name in without if name != MASKED_PROC)
-        for name in (CLOSED_FUSE, NO_FUSE):
+        for name, mode in ((CLOSED_FUSE, 0o666), (NO_FUSE, None), (LOCKED_FUSE, 0o600)):
             if name in without:
-                _other_fuse(there=name == CLOSED_FUSE)
+                _other_fuse(mode)
                 without = tuple(other for other in without if other != name)
         if NO_NEW_PRIVILEGES in without:
             syscalls.prctl(constants.PR_SET_NO_NEW_PRIVS, 1)
@@ -96,8 +98,8 @@ def _mask_proc() -> None:
     syscalls.mount("", "/proc/sys", "", constants.MS_BIND | constants.MS_REMOUNT | constants.MS_RDONLY)
 
 
-def _other_fuse(*, there: bool) -> None:
-    """A /dev of our own, without /dev/fuse or with one that all may open."""
+def _other_fuse(mode: int | None) -> None:
+    """A /dev of our own, with a /dev/fuse of that *mode*, or without."""
     syscalls.unshare(constants.CLONE_NEWNS)
     syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
     syscalls.mount("/dev", "/mnt", "", constants.MS_BIND | constants.MS_REC)
@@ -111,9 +113,9 @@ def _other_fuse(*, there: bool) -> None:
             continue
         path.mkdir() if Path("/mnt", name).is_dir() else path.touch()
         syscalls.mount(f"/mnt/{name}", path, "", constants.MS_BIND | constants.MS_REC)
-    if there:
-        os.mknod("/dev/fuse", 0o020666, os.makedev(10, 229))
-        os.chmod("/dev/fuse", 0o666)
+    if mode is not None:
+        os.mknod("/dev/fuse", 0o020000 | mode, os.makedev(10, 229))
+        os.chmod("/dev/fuse", mode)
     syscalls.umount("/mnt", constants.MNT_DETACH)
 
 
