@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.layer import noted
 from builder.layer.marks import FILES
 from builder.snapshot import fragile
 from builder.snapshot.contract import Draft, Snapshot
@@ -106,11 +107,18 @@ class FuseOverlay(Overlay):
                     folder.mkdir(mode=0o700)
                 lowers = self._lowers(draft.parent)
                 if draft.id not in self._began:
-                    placed = fragile.place(draft.tree, lowers)
-                    time.sleep(_TICK)
-                    self._began[draft.id] = placed, time.time_ns()
+                    self._began[draft.id] = self._prepared(draft, lowers), time.time_ns()
                 self._serving[draft.id] = serve(self._shelf.root, lowers, target, upper=draft.tree, work=work)
         return target
+
+    def _prepared(self, draft: Draft, lowers: tuple[Path, ...]) -> fragile.Placed:
+        """What was put into the draft before anybody sees it, with the owners that were noted of it."""
+        owners = self.owners(draft)
+        placed = fragile.place(draft.tree, lowers)
+        noted.note(draft.folder, draft.tree, {path: owner for path, owner in owners.items() if path in placed})
+        if placed:
+            time.sleep(_TICK)
+        return placed
 
     def _shown(self, snapshot: Snapshot) -> Path:
         with self._starting:

@@ -869,6 +869,29 @@ def test_owners_and_devices_that_have_no_place_here_are_recorded_and_told(world:
 
 
 @behind_the_gate
+def test_noted_owners_are_known_while_a_draft_is_seen(world: World) -> None:
+    import tarfile
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind in {"link": tarfile.SYMTYPE, "pipe": tarfile.FIFOTYPE}.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.uid, info.gid = kind, "to", 3_000_000, 3_000_001
+            tar.addfile(info)
+    base = world.base(out.getvalue())
+    draft = world.snapshotter.prepare(base)
+    with world.snapshotter.view(draft) as root:
+        owners = world.snapshotter.owners(draft)
+        for name in ("link", "pipe"):
+            status = os.lstat(root / name)
+            found = owners.get(name.encode(), (status.st_uid, status.st_gid))
+            assert found == (3_000_000, 3_000_001), name
+    snapshot = world.snapshotter.commit(draft)
+    assert world.told(snapshot) == []
+    assert world.snapshotter.owners(snapshot) == world.snapshotter.owners(base)
+
+
+@behind_the_gate
 def test_hundreds_of_steps_lie_on_one_another(world: World) -> None:
     if world.kind.startswith("copy"):
         return  # each would be a copy; nothing is stacked
