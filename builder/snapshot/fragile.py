@@ -1,9 +1,10 @@
 """What fuse-overlayfs would change in copying it up, put into the upper folder beforehand, and taken out untouched.
 
-In copying up, the program takes the names of one file for each other, a folder loses the set-group-ID bit, a file that
-is not root's the set-user-ID and set-group-ID bits, a link its owner, and a fifo becomes a file or is gone. What lies
-in the upper folder already is not copied up. Each name of a file becomes a file of its own there, as when overlayfs
-copies one up: whatever was not touched is removed when the draft is finished, and is again what the layers below have.
+In copying up, the program takes the names of one file for each other, a folder loses the set-group-ID bit, a file the
+set-user-ID and set-group-ID bits (if it is not root's, or in a user namespace, where writing takes them away), a link
+its owner, and a fifo becomes a file or is gone. What lies in the upper folder already is not copied up. Each name of a
+file becomes a file of its own there, as when overlayfs copies one up: whatever was not touched is removed when the
+draft is finished, and is again what the layers below have.
 
 Which paths of a layer these are is found once and kept beside it, as ``<id>/fragile``; a crash leaves at most a file
 ``fragile-*`` there, which goes with the layer.
@@ -104,7 +105,7 @@ def _is_fragile(status: os.stat_result) -> bool:
     if stat.S_ISDIR(mode):
         return bool(mode & stat.S_ISGID)
     if stat.S_ISREG(mode):
-        return status.st_nlink > 1 or (bool(mode & _BITS) and not roots)
+        return status.st_nlink > 1 or bool(mode & _BITS)
     return not (stat.S_ISLNK(mode) and roots) and not stat.S_ISSOCK(mode)
 
 

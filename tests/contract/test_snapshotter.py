@@ -488,6 +488,7 @@ DELICATE: Tree = {
     "old/link": Link("to", uid=5, gid=6),
     "old/link of root": Link("to"),
     "old/set": File("s", mode=0o4755, uid=33),
+    "old/set of root": File("s", mode=0o6755),
 }
 DELICATE_CASES: dict[str, tuple[Act, list[str], Tree]] = {
     "nothing": (lambda r: [path.lstat() for path in r.rglob("*")], [], DELICATE),
@@ -500,6 +501,11 @@ DELICATE_CASES: dict[str, tuple[Act, list[str], Tree]] = {
         lambda r: os.utime(r / "old/set", (5, 5)),
         ["old/", "old/set"],
         {"old": DELICATE["old"], "old/set": File("s", mode=0o4755, uid=33, mtime=5)},
+    ),
+    "the name of a set-ID file of root's": (
+        lambda r: os.rename(r / "old/set of root", r / "new"),
+        ["new", "old/", "old/.wh.set of root"],
+        {"new": DELICATE["old/set of root"]},
     ),
     "a set-ID file's name": (
         lambda r: os.rename(r / "old/set", r / "new"),
@@ -533,7 +539,7 @@ DELICATE_CASES: dict[str, tuple[Act, list[str], Tree]] = {
     ),
     "all owners": (
         lambda r: [os.chown(path, 7, 8, follow_symlinks=False) for path in (r / "old").iterdir()],
-        ["old/", "old/fifo", "old/file", "old/link", "old/link of root", "old/set"],
+        ["old/", "old/fifo", "old/file", "old/link", "old/link of root", "old/set", "old/set of root"],
         {"old": DELICATE["old"], "old/file": File("x", uid=7, gid=8)},
     ),
 }

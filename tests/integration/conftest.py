@@ -80,7 +80,7 @@ def climb(
     workroom: Path,
 ) -> Climb:
     """``climb(case, rung)``: what is in the image; each is built once."""
-    require("setpriv", "unshare", "gcc")
+    require("setpriv", "unshare", "gcc", "fuse-overlayfs")
 
     @cache
     def built(case: Case, rung: Rung) -> Contents:

@@ -33,6 +33,7 @@ class Rung:
     ids       who builds: None is the ordinary user; else a uid and a gid, which no passwd(5) need know
     hidden    files of the host over which /dev/null is mounted for it
     powerless   whether no_new_privs is set, which makes newuidmap so
+    fuse      whether /dev/fuse is one that everybody may open
     alike    it differs from another rung in how it is found only, so that the quickest cases will do
     """
 
@@ -43,6 +44,7 @@ class Rung:
     ids: tuple[int, int] | None = None
     hidden: tuple[str, ...] = ()
     powerless: bool = False
+    fuse: bool = False
     alike: bool = False
 
     def __str__(self) -> str:
@@ -53,7 +55,21 @@ ROOT = Rung(name="root", isolation="overlay", identities="root", ids=(0, 0))
 RUNGS = (
     Rung(name="sub-ids", isolation="overlay", identities="subid"),
     Rung(name="sub-ids-copy", isolation="copy", identities="subid", words=("--isolation=copy",)),
+    Rung(
+        name="sub-ids-fuse",
+        isolation="fuse-overlayfs",
+        identities="subid",
+        words=("--isolation=fuse-overlayfs",),
+        fuse=True,
+    ),
     Rung(name="single", isolation="overlay", identities="single", words=("--userns=single",)),
+    Rung(
+        name="single-fuse",
+        isolation="fuse-overlayfs",
+        identities="single",
+        words=("--userns=single", "--isolation=fuse-overlayfs"),
+        fuse=True,
+    ),
     Rung(name="no-range-copy", isolation="copy", identities="single", words=("--isolation=copy",), hidden=_SUB_IDS),
     Rung(name="no-newuidmap", isolation="overlay", identities="single", hidden=_MAPPERS, alike=True),
     Rung(name="no-new-privs", isolation="overlay", identities="single", powerless=True, alike=True),
@@ -62,8 +78,13 @@ RUNGS = (
 )
 """All that are to make what ROOT makes."""
 
-# $1: what is hidden; the rest is what is executed.
-_PREPARE = 'for file in $1; do mount --bind /dev/null "$file"; done; shift; exec "$@"'
+# $1: what is hidden; $2: where to make the device of fuse, if at all; the rest is what is executed.
+_PREPARE = """
+for file in $1; do mount --bind /dev/null "$file"; done
+if [ "$2" ]; then [ -e "$2" ] || mknod -m 666 "$2" c 10 229; mount --bind "$2" /dev/fuse; fi
+shift 2
+exec "$@"
+"""
 
 
 def bench_of(rung: Rung, ordinary: Person, room: Path, workroom: Path) -> Bench:
@@ -79,7 +100,8 @@ def bench_of(rung: Rung, ordinary: Person, room: Path, workroom: Path) -> Bench:
     if uid:
         become = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
         become += ["--no-new-privs"] if rung.powerless else []
-        launch = ("sh", "-euc", _PREPARE, "sh", " ".join(rung.hidden), *become, "--", *launch)
+        device = str(folder / "fuse") if rung.fuse else ""
+        launch = ("sh", "-euc", _PREPARE, "sh", " ".join(rung.hidden), device, *become, "--", *launch)
         launch = ("unshare", "--mount", "--propagation=private", "--", *launch)
     person = Person(name=ordinary.name if uid else "root", uid=0, gid=0, home=home)
     pybuild = Pybuild(person=person, store=folder / "store", launch=launch, environment=environment)
@@ -97,6 +119,7 @@ class Case:
 
     programs   of the folder ``programs``, compiled into the context, for this machine or its 32-bit ones
     single   with sub-ids it makes another image, which docs/differences.md tells of
+    kernels  so it does with fuse-overlayfs
     """
 
     name: str
@@ -105,6 +128,7 @@ class Case:
     files: Mapping[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     single: bool = False
+    kernels: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -133,6 +157,7 @@ CALLS = Case(
     base="busybox",
     programs=("owners", "owners32") if platform.machine() == "x86_64" else ("owners",),
     single=True,
+    kernels=True,
     # Its answers, and what the next command and the layers say of what it made.
     dockerfile="""\
 FROM base
@@ -275,5 +300,7 @@ def matrix(*cases: Case) -> list[tuple[Rung, Case]]:
         (rung, case)
         for rung in RUNGS
         for case in cases
-        if not (case.single and rung.identities != "single") and not (rung.alike and case.base == "debian")
+        if not (case.single and rung.identities != "single")
+        and not (case.kernels and rung.fuse)
+        and not (rung.alike and case.base == "debian")
     ]
