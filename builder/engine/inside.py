@@ -17,7 +17,7 @@ from builder.events import Event, Note
 from builder.plan.steps import RunStep
 from builder.sandbox.gate import Identity, call
 from builder.sandbox.runner import Runner
-from builder.snapshot.choose import choose
+from builder.snapshot.choose import choose, fuse_lost, unfaithful
 
 if TYPE_CHECKING:
     from builder.engine.outputs.deliver import Needs
@@ -66,6 +66,8 @@ def _perform(
         snapshotter = choose(world.store.root, who.key, request.isolation)
         snapshotter.sweep()
         world.emit(Note("info", f"isolation: {snapshotter.name}, identities: {who.kind}"))
+        if request.isolation == "fuse-overlayfs" and (lost := fuse_lost(world.store.root)):
+            world.emit(Note("warning", f"with fuse-overlayfs as it is here, {unfaithful(lost)}"))
         mounts = world.store.root / "mounts" / who.key
         mounts.mkdir(mode=0o700, parents=True, exist_ok=True)
         inside = Inside(

@@ -187,7 +187,7 @@ def fuse_lost(store_root: Path) -> tuple[str, ...]:
 
 def unfaithful(lost: tuple[str, ...]) -> str:
     """Why the program is not taken by itself, one line."""
-    return "layers would be others than elsewhere: " + "; ".join(lost)
+    return "layers may be others than elsewhere: " + "; ".join(lost)
 
 
 def _mounts_refused(store_root: Path) -> bool:

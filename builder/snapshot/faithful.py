@@ -1,10 +1,12 @@
 """Whether fuse-overlayfs, as it is here and as we use it, keeps all that a layer must hold: found by doing it.
 
 No version that is known does; what each loses differs. Of 1.10 and 1.14 remains, after what ``fragile`` and ``mending``
-do: new folders and links do not take over the group of a folder with the set-group-ID bit, and a name has 251 bytes at
-most, for a deletion is written ``.wh.NAME``. 1.14 makes fifos without regard to the umask.
+do: a file of a lower layer that was replaced by a rename and then removed is there again (so dpkg purges packages), new
+folders and links do not take over the group of a folder with the set-group-ID bit, and a name has 251 bytes at most,
+for a deletion is written ``.wh.NAME``. 1.14 makes fifos without regard to the umask.
 
-source   tried; fuse-overlayfs main.c, ovl_mkdir, direct_symlinkat, get_fs_namemax, ovl_mknod
+source   tried; fuse-overlayfs main.c, hide_node (a renamed node's last_layer is the upper one), ovl_mkdir,
+         direct_symlinkat, get_fs_namemax, ovl_mknod
 """
 
 from __future__ import annotations
@@ -51,9 +53,9 @@ def lost(store_root: Path) -> tuple[str, ...]:
 
 def _lay(root: Path) -> None:
     """The layer below."""
-    for folder in ("anew", "names", "group", "old"):
+    for folder in ("anew", "names", "group", "old", "replaced"):
         (root / folder).mkdir()
-    for file in ("anew/file", "names/one", "set", "old/file", "gone"):
+    for file in ("anew/file", "names/one", "set", "old/file", "gone", "replaced/file"):
         (root / file).write_text("below")
     os.link(root / "names/one", root / "names/two")
     os.symlink("nowhere", root / "link")
@@ -86,6 +88,13 @@ def _folder_anew(root: Path) -> bool:
 def _removal(root: Path) -> bool:
     (root / "gone").unlink()
     return "gone" not in os.listdir(root)
+
+
+def _replaced(root: Path) -> bool:
+    (root / "replaced/new").touch()
+    os.rename(root / "replaced/new", root / "replaced/file")
+    (root / "replaced/file").unlink()
+    return os.listdir(root / "replaced") == []
 
 
 def _names(root: Path) -> bool:
@@ -144,6 +153,7 @@ def _time(root: Path) -> bool:
 _TRIALS: dict[str, Callable[[Path], bool]] = {
     "a folder made anew shows what was deleted": _folder_anew,
     "a removed file is still shown": _removal,
+    "a file that was replaced and then removed is there again": _replaced,
     "what is written to one name of a file changes the others": _names,
     "a changed file loses its mode, owner or attributes": _file,
     "a renamed link loses its owner": _link,

@@ -271,6 +271,7 @@ PACKAGES = Case(
     name="packages",
     base="debian",
     files={"hello.c": '#include <stdio.h>\nint main(void) { puts("compiled"); return 0; }\n'},
+    kernels=True,  # dpkg purges by replacing and removing
     # redis-server: a user of its own; cron: a program with the set-group-ID bit; tcc: a small compiler.
     dockerfile="""\
 FROM base AS installed
