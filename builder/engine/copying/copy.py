@@ -278,7 +278,10 @@ class _Copier:
             try:
                 self.copied.size += self._transfer(source, target, status.st_size)
                 self._check(root, join(picked.folder, picked.name), status, os.fstat(source))
-                tree.chown(target, tree.owner_for(status, root.owners))
+                owner, made = tree.owner_for(status, root.owners), os.fstat(target)
+                # New files are root's, but for the group of a set-group-ID folder; chown(2) is four messages with FUSE.
+                if not owner == (made.st_uid, made.st_gid) == (0, 0):
+                    tree.chown(target, owner)
                 os.fchmod(target, tree.mode_for(status))
                 copy_capability(source, target)
                 os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
