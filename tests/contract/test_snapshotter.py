@@ -497,6 +497,11 @@ DELICATE_CASES: dict[str, tuple[Act, list[str], Tree]] = {
         ["group/", "group/file"],
         {"group": DELICATE["group"], "group/file": File("x", mode=0o600)},
     ),
+    "a folder's time": (
+        lambda r: ((r / "old/file").chmod(0o600), os.utime(r / "old", (5, 5))),
+        ["old/", "old/file"],
+        {"old": Folder(mtime=5), "old/file": File("x", mode=0o600)},
+    ),
     "a set-ID file's time": (
         lambda r: os.utime(r / "old/set", (5, 5)),
         ["old/", "old/set"],
