@@ -122,8 +122,7 @@ def _bind_by_remount(mount: Mount) -> None:
     assert mount.source is not None
     recursive = constants.MS_REC if mount.kind == "rbind" else 0
     # A descriptor's name leads below what is mounted there next; its path leads to it.
-    name = str(mount.target)
-    target = os.readlink(name) if name.startswith("/proc/self/fd/") else name
+    target = os.path.realpath(mount.target)
     syscalls.mount(mount.source, mount.target, "", constants.MS_BIND | recursive)
     flags = _flags(mount)
     if not flags:
@@ -173,6 +172,9 @@ def _overlay(mount: Mount) -> None:
 
 
 def _overlay_by_steps(mount: Mount) -> None:
+    # Of all or of none: a volatile overlay that was made and cannot be attached leaves a mark in its work folder, for
+    # which the next one over it is refused. overlayfs.rst, "Volatile mount"
+    syscalls.probe_mount_calls()
     with _context("overlay") as fd, _names() as name:
         syscalls.fsconfig(fd, constants.FSCONFIG_SET_STRING, "source", "overlay")
         for lower in mount.lowers:

@@ -5,7 +5,9 @@ No policy here, and no memory between calls. Every descriptor that is returned i
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 
 from native import constants
 from native._kernel import ffi
@@ -34,7 +36,7 @@ def _call(name: str, *arguments: int) -> int:
     number = _NUMBERS.get(name)
     if number is None:
         # What the kernel says to a call it does not know.
-        ffi.errno = 38
+        ffi.errno = errno.ENOSYS
         return -1
     padded = [argument & _MASK for argument in arguments] + [0] * (6 - len(arguments))
     return int(_libc.syscall(number, *padded))
@@ -156,6 +158,20 @@ def fsmount(fd: int, attributes: int = 0) -> int:
     if mounted < 0:
         raise _failed("fsmount")
     return mounted
+
+
+def probe_mount_calls() -> None:
+    """Whether fsmount(2) and move_mount(2) are there and allowed, asked with a descriptor that is none.
+
+    raises   OSError, whatever refuses one of them before it looks at the descriptor
+    """
+    calls: tuple[Callable[[], object], ...] = (lambda: fsmount(-1), lambda: move_mount(-1, "/"))
+    for call in calls:
+        try:
+            call()
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
 
 
 # Processes and namespaces

@@ -76,21 +76,10 @@ def of_system(error: OSError) -> HostError:
         return HostError(
             "the working folder is gone", code="no-working-folder", hint="change to a folder that is there: cd"
         )
-    path = error.filename.decode("utf-8", "backslashreplace") if isinstance(error.filename, bytes) else error.filename
-    place = f": {path}" if path is not None else ""
-    name = errno.errorcode.get(error.errno or 0, "os-error").lower()
-    what = (error.strerror or str(error) or type(error).__name__).lower()
-    mistake = HostError(f"{what}{place}", code=name, hint=_HINTS.get(name))
-    mistake.__cause__ = error
-    return mistake
+    # Only what fails pays for this import.
+    from builder.sandbox import unexpected
 
-
-_HINTS = {
-    "enospc": "make room, or put the store elsewhere with --root; what was built so far is kept",
-    "edquot": "make room, or put the store elsewhere with --root; what was built so far is kept",
-    "erofs": "put the store on a file system that can be written, with --root",
-    "emfile": "raise the limit of open files: ulimit -n 4096",
-}
+    return unexpected.of_system(error)
 
 
 def _others(error: BuilderError) -> list[BuilderError]:

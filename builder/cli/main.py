@@ -20,7 +20,7 @@ from builder.cli.commands import COMMANDS, find, load
 from builder.cli.diagnostics import Style, draw, of_system, trace
 from builder.cli.environment import Surroundings, wants_colours
 from builder.cli.options import Parsed, nearest, parse
-from builder.errors import BuilderError, InternalError, UsageError
+from builder.errors import BuilderError, UsageError
 
 
 def entry() -> NoReturn:
@@ -153,9 +153,11 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _report(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+def _report(_kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
     """Last of all: an exception that nobody expected. The interpreter exits with 1."""
     world = Surroundings.of_process()
-    mistake = InternalError(f"{kind.__name__}: {error}", code="internal")
+    from builder.sandbox.unexpected import told
+
+    mistake = told(error)
     mistake.__cause__ = error
     _complain(mistake, sys.argv, world)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from builder.errors import HostError
 from builder.events import Emit, Event, silent
 from builder.sandbox.gate import Identity, bare, call, chrooted, identity
-from builder.snapshot.choose import of_shelf
+from builder.sandbox.init import WITHOUT_NAMESPACES
+from builder.snapshot.choose import choose, of_shelf
 
 if TYPE_CHECKING:
     from builder.snapshot.contract import Snapshotter
@@ -47,6 +48,23 @@ def identity_of(shelf: str) -> Identity:
         code="other-identity",
         hint="use the same user, and the same /etc/subuid and /etc/subgid, as then",
     )
+
+
+def snapshotter_for(store_root: Path, who: Identity, wanted: str = "auto") -> Snapshotter:
+    """The snapshotter to use behind the gate. Without a mount namespace nothing is mounted, even where root could: all
+    would see it, and it would outlive us.
+
+    raises   HostError if what is wanted does not work here, UsageError for another word
+    """
+    if who.kind not in WITHOUT_NAMESPACES or wanted == "copy":
+        return choose(store_root, who.key, wanted)
+    if wanted in ("overlay", "fuse-overlayfs"):
+        raise HostError(
+            f"{wanted} needs a mount namespace, and none is to be had here",
+            code="no-overlay" if wanted == "overlay" else "no-fuse-overlayfs",
+            hint="leave --isolation at auto: roots are copied",
+        )
+    return choose(store_root, who.key, "copy" if wanted == "auto" else wanted)
 
 
 def snapshotter_of(store_root: Path, shelf: str) -> Snapshotter:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.engine.behind import behind
+from builder.engine.behind import behind, snapshotter_for
 from builder.engine.running.foreign import as_somebody, emulation, foreign
 from builder.errors import HostError
 from builder.events import Emit, Event, Note
@@ -16,7 +16,7 @@ from builder.image.names import Platform
 from builder.sandbox.gate import Identity, chrooted, identity
 from builder.sandbox.refusals import NO_USER_NAMESPACE
 from builder.sandbox.runner import Runner
-from builder.snapshot.choose import choose, fuse_lost, unfaithful
+from builder.snapshot.choose import fuse_lost, unfaithful
 from builder.store.store import Store
 
 _IDENTITIES = {
@@ -160,10 +160,10 @@ def _identities(taken: Identity | None) -> Iterator[Rung]:
 
 def _snapshotters(root: Path, who: Identity) -> Iterator[Rung]:
     """Behind the gate: each is chosen, which tries it."""
-    best = choose(root, who.key).name
+    best = snapshotter_for(root, who).name
     for name, what in _SNAPSHOTTERS.items():
         try:
-            choose(root, who.key, name)
+            snapshotter_for(root, who, name)
         except HostError as error:
             yield _refused("isolation", name, error)
             continue

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from builder.engine.behind import snapshotter_for
 from builder.engine.inputs import Inputs
 from builder.engine.outputs.rootfs import write_roots
 from builder.engine.perform import Performer
@@ -17,7 +18,7 @@ from builder.events import Event, Note
 from builder.plan.steps import RunStep
 from builder.sandbox.gate import Identity, call
 from builder.sandbox.runner import Runner
-from builder.snapshot.choose import choose, fuse_lost, unfaithful
+from builder.snapshot.choose import fuse_lost, unfaithful
 
 if TYPE_CHECKING:
     from builder.engine.outputs.deliver import Needs
@@ -63,7 +64,7 @@ def _perform(
     # Temporary files of this process, unless they lie with the caller's, end with it.
     with Runner(jailed=who.kind == "chroot") as runner, closing(world.store.scratch):
         world.bases.use(world.emit)
-        snapshotter = choose(world.store.root, who.key, request.isolation)
+        snapshotter = snapshotter_for(world.store.root, who, request.isolation)
         snapshotter.sweep()
         world.emit(Note("info", f"isolation: {snapshotter.name}, identities: {who.kind}"))
         if request.isolation == "fuse-overlayfs" and (lost := fuse_lost(world.store.root)):

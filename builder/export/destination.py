@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.errors import HostError, ImageError
@@ -78,7 +78,8 @@ def _replacing(path: Path) -> Iterator[int]:
         fd = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
     except OSError as e:
         # open(2): EOPNOTSUPP where the file system has no O_TMPFILE; EISDIR and ENOENT from kernels without it.
-        if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+        # EPERM, ENOSYS: a seccomp profile.
+        if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM, errno.ENOSYS):
             raise
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         named = True
@@ -87,15 +88,31 @@ def _replacing(path: Path) -> Iterator[int]:
         if not named:
             # open(2), "O_TMPFILE": linkat(2) of /proc/self/fd/N with AT_SYMLINK_FOLLOW gives the file a name. Python
             # calls linkat only when it is given a folder, which an absolute path leaves unused: any descriptor will do.
-            os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=fd, follow_symlinks=True)
             named = True
+            try:
+                os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=fd, follow_symlinks=True)
+            except OSError as e:
+                if e.errno not in _CANNOT:  # EPERM: a file system without links, link(2)
+                    raise
+                _copy_to(fd, temporary)
         # leaves, if killed here: the complete file under its temporary name
         os.rename(temporary, path)
         named = False
     finally:
         os.close(fd)
         if named:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _copy_to(fd: int, path: Path) -> None:
+    os.lseek(fd, 0, os.SEEK_SET)
+    copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        while _move(fd, copy, _PIECE):
+            pass
+    finally:
+        os.close(copy)
 
 
 @contextmanager

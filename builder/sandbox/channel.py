@@ -6,7 +6,6 @@ pickle is safe; the bound is against our own mistakes.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import pickle
@@ -15,7 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from builder.errors import BuilderError, InternalError, StoreError
+from builder.errors import BuilderError, InternalError
 
 LIMIT = 256 << 20
 """Bytes of one message at the most."""
@@ -25,22 +24,13 @@ _HEAD = struct.Struct("=cQ")
 
 
 def as_internal(error: BaseException) -> BuilderError:
-    """An exception that nobody expected, told as our mistake; its traceback is the note.
+    """An exception that nobody expected: what the machine refused, else our mistake; its traceback is the note."""
+    # Only what fails pays for this import.
+    from builder.sandbox import unexpected
 
-    No room, wherever it is met, is no mistake of ours: what is written here is written to the store.
-    """
-    # Only a mistake of ours pays for this import.
-    import traceback
-
-    told: BuilderError = InternalError(f"{type(error).__name__}: {error}", code="internal")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        told = StoreError(
-            f"no room in the store: {error.strerror}",
-            code="disk-full",
-            hint="pybuild prune makes room, and --root puts the store elsewhere",
-        )
-    told.add_note("".join(traceback.format_exception(error)))
-    return told
+    mistake = unexpected.told(error)
+    mistake.add_note(unexpected.trace(error))
+    return mistake
 
 
 class Sender:

@@ -13,7 +13,7 @@ import stat
 import struct
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NoReturn
 
@@ -22,6 +22,7 @@ from builder.layer import ownership
 from builder.sandbox import launch, surroundings
 from builder.sandbox.command import Command
 from builder.sandbox.stubs import Points, Stub
+from builder.sandbox.unexpected import MENDS
 from builder.sandbox.users import User, resolve
 from native import constants, syscalls
 from native.mounts import Mount, describe, perform
@@ -41,11 +42,8 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
     # What is mounted here must not reach the builder's own namespace. mount_namespaces(7), "Shared subtrees"
     with step("making mounts private"):
         syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
-    # Some containers' profiles refuse the name: a build does not depend on it.
-    try:
+    with suppress(OSError):  # some containers' profiles refuse the name: a build does not depend on it
         syscalls.sethostname(command.hostname)
-    except PermissionError:
-        pass
     if command.network == "none":
         with step("bringing up the loopback interface"):
             _loopback_up()
@@ -97,7 +95,8 @@ def step(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = f": {error.filename}" if error.filename and "/proc/self/fd" not in str(error.filename) else ""
-        raise HostError(f"{doing} failed: {error.strerror}{where}", code="sandbox-failed") from error
+        hint = MENDS.get(error.errno or 0)
+        raise HostError(f"{doing} failed: {error.strerror}{where}", code="sandbox-failed", hint=hint) from error
 
 
 def _mount_root(command: Command) -> int:

@@ -239,6 +239,9 @@ def _spawn(name: str, words: list[str]) -> tuple[int, int]:
     try:
         actions = [(os.POSIX_SPAWN_DUP2, write, 2)]
         return os.posix_spawn(program, [name, *words], dict(os.environ), file_actions=actions), read
+    except OSError as error:
+        os.close(read)
+        raise refusals.newuidmap_failed(name, error.strerror or "it cannot be started") from None
     finally:
         os.close(write)
 

@@ -18,6 +18,7 @@ from builder.sandbox import orphans, refusals
 from builder.sandbox.channel import ERROR, INTERRUPTED, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.identity import Identity
 from builder.sandbox.signals import HELD
+from builder.sandbox.unexpected import MENDS
 from native import constants, syscalls
 
 Send = Callable[[object], None]
@@ -78,7 +79,9 @@ def begin(
     except BuilderError as error:
         sender.send(ERROR, error)
     except OSError as error:
-        sender.send(ERROR, HostError(f"the namespaces cannot be entered: {error}", code="gate-failed"))
+        hint = MENDS.get(error.errno or 0)
+        what = error.strerror or str(error)
+        sender.send(ERROR, HostError(f"the namespaces cannot be entered: {what}", code="gate-failed", hint=hint))
     finally:
         os._exit(1)
 

@@ -106,15 +106,29 @@ def drop_rights(command: Command, user: User, supervised: Callable[[], None], ha
         _keep_all(user, have, supervised)
         return
     kept = sum(1 << constants.CAPABILITIES[name] for name in command.capabilities) & have
-    for number in range(have.bit_length()):
-        if not kept >> number & 1:
-            syscalls.prctl(constants.PR_CAPBSET_DROP, number)
+    _bound(kept, have)
     syscalls.prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_CLEAR_ALL)
     seccomp.install(seccomp.default_filter(command.capabilities))
     supervised()
     _ids(user)
     held = kept if user.uid == 0 else 0
     syscalls.capset(effective=held, permitted=held, inheritable=0)
+
+
+def _bound(kept: int, have: int) -> None:
+    """Let no program have more than *kept*."""
+    able = have >> constants.CAPABILITIES["CAP_SETPCAP"] & 1
+    if not able and syscalls.prctl(constants.PR_GET_NO_NEW_PRIVS) == 1:
+        return  # then no program gets what the one before did not hold: execve(2)
+    if not able:
+        raise HostError(
+            "the capabilities of commands cannot be bounded: CAP_SETPCAP is missing",
+            code="no-setpcap",
+            hint="the container needs the capability SETPCAP, which docker's default set has",
+        )
+    for number in range(have.bit_length()):
+        if not kept >> number & 1:
+            syscalls.prctl(constants.PR_CAPBSET_DROP, number)
 
 
 def permitted() -> int:

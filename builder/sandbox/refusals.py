@@ -11,12 +11,14 @@ from pathlib import Path
 
 from builder.errors import HostError
 from builder.sandbox.identity import Identity
+from builder.sandbox.unexpected import MENDS
 
 NO_USER_NAMESPACE = frozenset(
     {"user-namespaces-disabled", "no-user-namespaces", "user-namespaces-refused", "id-map-refused", "mounts-refused"}
 )
 """Codes of the errors that say that this machine grants no user namespace, told before anything ran in one."""
 
+_COUNTED = ("pid", "ipc", "uts", "net", "mnt")
 _APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 
@@ -56,6 +58,24 @@ def clone_refused(error: OSError, who: Identity) -> HostError:
             + ("leave its root Docker's default capabilities" if os.geteuid() == 0 else "start it as root"),
         )
     return HostError(f"{what} cannot be made: {error.strerror}", code="user-namespaces-refused")
+
+
+def command_refused(error: OSError, *, new_network: bool) -> HostError:
+    """Why clone(2) made no namespaces for a command, though the build has its own."""
+    hint = "in a container, start it with a seccomp profile that allows clone with all namespaces: podman's default one"
+    if error.errno in (errno.ENOSPC, errno.EUSERS):
+        full = [name for name in _COUNTED if _setting(f"/proc/sys/user/max_{name}_namespaces") == "0"]
+        hint = "raise user.max_pid_namespaces and its like, or nest less deeply"
+        if full:
+            hint = "as root: sysctl -w " + " ".join(f"user.max_{name}_namespaces=28633" for name in full)
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
+        hint = MENDS[error.errno]
+    elif error.errno in (errno.EINVAL, errno.ENOSYS):
+        hint = "a kernel with CONFIG_PID_NS, CONFIG_IPC_NS, CONFIG_UTS_NS and CONFIG_NET_NS is needed"
+    if new_network and error.errno not in (errno.EAGAIN, errno.ENOMEM):
+        hint += "; or do without --network=none"
+    what = os.strerror(error.errno or 0)
+    return HostError(f"no namespaces for a command: {what}", code="namespaces-refused", hint=hint)
 
 
 def mount_refused(error: OSError) -> HostError:

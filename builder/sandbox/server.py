@@ -25,7 +25,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from builder.errors import BuilderError, HostError
-from builder.sandbox import orphans
+from builder.sandbox import (
+    orphans,
+    refusals,
+    unexpected,  # noqa: F401 - for as_internal, after the root is switched
+)
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 
@@ -116,7 +120,7 @@ def _accept(requests: socket.socket, wanted: Supervision | None, jailed: bool) -
             _child(command, streams, report, wanted, theirs, jailed)
         return _Child(pid=pid, report=report, command=os.dup(command), handover=ours)
     except OSError as error:
-        _tell(report, HostError(f"no namespaces for a command: {error.strerror}", code="namespaces-refused"))
+        _tell(report, refusals.command_refused(error, new_network=bool(flags & NEW_NETWORK)))
         os.close(report)
         return _Child(pid=0, report=-1)
     finally:

@@ -62,7 +62,7 @@ def mount_proc(points: Points) -> None:
     target = points.find("/proc", folder=True, kept=True)
     try:
         perform(Mount(kind="proc", target=_name(target), nosuid=True, nodev=True, noexec=True))
-    except PermissionError:
+    except OSError:
         perform(Mount(kind="rbind", source=Path("/proc"), target=_name(target)))
     finally:
         os.close(target)
@@ -73,7 +73,7 @@ def mount_sys(points: Points, *, read_only: bool) -> None:
     target = points.find("/sys", folder=True, kept=True)
     try:
         perform(Mount(kind="sysfs", target=_name(target), read_only=read_only, nosuid=True, nodev=True, noexec=True))
-    except PermissionError:
+    except OSError:
         perform(Mount(kind="rbind", source=Path("/sys"), target=_name(target), read_only=read_only))
         return
     finally:
@@ -142,7 +142,7 @@ def _device(scratch: int, name: str, major: int, minor: int) -> Path:
         # Only the first user namespace's root may; a container's device cgroup refuses even that one at times.
         os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=scratch)
         os.chmod(name, 0o666, dir_fd=scratch)
-    except PermissionError:
+    except OSError:
         return Path("/dev", name)
     return _below(scratch, name)
 
@@ -290,7 +290,8 @@ def switch_root(root: int) -> None:
         syscalls.pivot_root(".", ".")
     except OSError as error:
         # EPERM: Docker's profile refuses it even to CAP_SYS_ADMIN. EINVAL: our root is the initial ramfs.
-        if error.errno not in (errno.EPERM, errno.EINVAL):
+        # ENOSYS: a kernel in a program, as gVisor's was.
+        if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOSYS):
             raise
         syscalls.mount(".", "/", "", constants.MS_MOVE)
         os.chroot(".")

@@ -128,7 +128,7 @@ def _overlay_failure(base: Path) -> _Failure | None:
         (root / "d/file").unlink()
         (root / "d").rmdir()
         (root / "d").mkdir()
-        if os.listdir(root / "d") or os.getxattr(base / "upper/d", OPAQUE_XATTR) != b"y":
+        if os.listdir(root / "d") or os.getxattr(base / "upper/d", OPAQUE_XATTR, follow_symlinks=False) != b"y":
             return _Failure("folder", "a folder that was made anew shows what was deleted")
     except OSError as e:
         return _Failure("folder", f"a folder cannot be made anew: {os.strerror(e.errno or 0)}")

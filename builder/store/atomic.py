@@ -53,7 +53,11 @@ def explained(error: OSError, path: Path) -> StoreError:
             code="store-unwritable",
             hint="choose a store that you can write to with --root",
         )
-    return StoreError(f"cannot write {path}: {error.strerror}", code="store-io")
+    return StoreError(
+        f"cannot write {path}: {error.strerror}",
+        code="store-io",
+        hint="its file system cannot do this, or is damaged: choose another store with --root",
+    )
 
 
 def write(path: Path, data: bytes, *, temporary: Path, durable: bool = True) -> None:

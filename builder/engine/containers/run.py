@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder.engine.behind import behind
+from builder.engine.behind import behind, snapshotter_for
 from builder.engine.containers.volumes import image_volumes
 from builder.engine.damage import blamed
 from builder.engine.running.copies import own_copies
@@ -23,7 +23,6 @@ from builder.layer.noted import note_command
 from builder.sandbox.command import Command, ExitStatus, Extra
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
-from builder.snapshot.choose import choose
 from builder.snapshot.drafts import put_back
 from builder.store.containers import Container, Containers
 from builder.store.layers import LayerInfo
@@ -106,7 +105,7 @@ def _inside(
 ) -> tuple[ExitStatus, str, str]:
     """How it ended, the snapshot of its root ("" if none is kept), and where that is."""
     with Runner(jailed=who.kind == "chroot") as runner:
-        snapshotter = choose(store.root, who.key, request.isolation)
+        snapshotter = snapshotter_for(store.root, who, request.isolation)
         manifest, config = request.image.whole()
         emulated = emulation(runner, who, others, store.root, emit)
         if emulated is not None:
