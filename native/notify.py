@@ -21,7 +21,6 @@ _RECEIVED = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 _ADDED = struct.Struct("=QIIII")
 _EMPTY = bytes(_RECEIVED.size)
-_PAGE = os.sysconf("SC_PAGESIZE")
 
 Notification = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 """(id, process id, flags, call number, architecture, instruction pointer, six arguments), all as unsigned numbers."""
@@ -88,17 +87,3 @@ class Listener:
         except OSError as failure:
             if failure.errno not in (errno.ENOENT, errno.EINPROGRESS):  # killed, or interrupted, meanwhile
                 raise
-
-
-def text_at(memory: syscalls.Memory, pid: int, address: int) -> bytes:
-    """The string at *address* of a process, a path. raises OSError: EFAULT, ENAMETOOLONG beyond 4095 bytes."""
-    found = b""
-    while len(found) < 4096:
-        at = address + len(found)
-        # A string may end where the memory does, so no read crosses a page.
-        size = _PAGE - at % _PAGE
-        part = memory.read_text(pid, at, min(size, 4096))
-        found += part
-        if len(part) < min(size, 4096):
-            return found
-    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))

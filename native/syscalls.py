@@ -285,14 +285,12 @@ class Memory:
         self._ours = ffi.new("struct iovec *", (_address(self._buffer), 0))
         self._theirs = ffi.new("struct iovec *")
         self._pointers = _address(self._ours), _address(self._theirs)
+        self.address = _address(self._buffer)
+        """Where memory of our own is."""
 
     def read(self, pid: int, address: int, size: int) -> bytes:
         """At most *size* bytes (4096 at the most) at *address*. raises OSError."""
         return bytes(ffi.buffer(self._buffer, self._call("process_vm_readv", pid, address, size)))
-
-    def read_text(self, pid: int, address: int, size: int) -> bytes:
-        """The same up to the first NUL."""
-        return bytes(ffi.string(self._buffer, self._call("process_vm_readv", pid, address, size)))
 
     def write(self, pid: int, address: int, data: bytes) -> None:
         """Write *data* (4096 bytes at the most) at *address*. raises OSError, EFAULT if not all of it can be."""

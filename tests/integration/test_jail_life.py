@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,21 +97,57 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_secret(jail: Bench, how:
     assert (found.returncode, found.stdout) == (1, b"")
 
 
-def test_the_keeper_of_a_command_killed_is_told_and_nothing_is_left(jail: Bench) -> None:
+@pytest.mark.parametrize(
+    "whose, what",
+    [("parent", "answers a command's questions about /proc"), ("parent's parent", "looked after the command")],
+)
+def test_the_keeper_of_a_command_killed_is_told_and_nothing_is_left(jail: Bench, whose: str, what: str) -> None:
     jail.write(f"FROM base\nENV OF={jail.room}\nRUN (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n")
     process = _start(jail)
     _until(lambda: " started\n" in _text(jail.room / "log"), "the command starts")
     said = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(jail.room)}
     (command,) = [pid for pid, words in said.items() if b"started" in words and os.getsid(pid) == pid]
-    keeper = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(keeper, signal.SIGKILL)
+    os.kill(_parent(command) if whose == "parent" else _parent(_parent(command)), signal.SIGKILL)
     assert process.wait(60) == 1
-    assert (
-        "error[killed]: the process that looked after the command was killed from outside\n"
-        in (jail.room / "log").read_text()
-    )
+    assert f"error[killed]: the process that {what} was killed from outside\n" in (jail.room / "log").read_text()
     _until(lambda: processes_of(jail.room) == [], "all processes end")
     assert leftovers(jail.store) == []
+
+
+def test_who_answers_for_proc_is_above_all_that_a_command_starts(jail: Bench) -> None:
+    """Where Yama lets a process look at its descendants only, as on Ubuntu, it still may."""
+    jail.write(f"FROM base\nENV OF={jail.room}\nRUN (setsid sleep 1000 &) ; echo started; sleep 1001; sleep 1002\n")
+    process = _start(jail)
+    _until(lambda: " started\n" in _text(jail.room / "log"), "the command starts")
+    _until(lambda: len(_called(jail, "sleep")) == 2, "both sleep")
+    (answers,) = [pid for pid in processes_of(jail.room) if "anon_inode:seccomp notify" in _open(pid)]
+    for pid in _called(jail, "sleep"):
+        above = [pid]
+        while above[-1] > 1:
+            above.append(_parent(above[-1]))
+        assert answers in above
+    process.terminate()
+    process.wait(60)
+
+
+def _called(bench: Bench, program: str) -> list[int]:
+    """The bench's processes that run *program*."""
+    names = {pid: _text(Path(f"/proc/{pid}/cmdline")).partition("\0")[0] for pid in processes_of(bench.room)}
+    return [pid for pid, name in names.items() if name == program]
+
+
+def _open(pid: int) -> list[str]:
+    """What a process has open."""
+    found = []
+    with suppress(OSError):  # it ended meanwhile
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_the_exit_code_and_the_signal_are_the_command_s(jail: Bench) -> None:

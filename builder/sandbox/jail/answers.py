@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import NoReturn
 
+from builder.errors import HostError
 from builder.sandbox import orphans
-from builder.sandbox.jail.memories import Memories
 from builder.sandbox.jail.procfolders import Folders
 from builder.sandbox.jail.procnames import Name, meaning
+from builder.sandbox.supervision.memories import Memories
 from builder.sandbox.supervision.statuses import packed, packed_statx
 from native import constants
 from native.notify import Listener
@@ -27,6 +30,8 @@ ANSWERED = -1
 # What is opened is there already, and is to make nobody wait, nor become our terminal.
 _NOT_TAKEN = os.O_CREAT | os.O_EXCL
 _ADDED = os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_LINKS = 40
+"""source: path_resolution(7), "The end": MAXSYMLINKS."""
 _MOUNTS = {
     b"mounts": b"overlay / overlay rw 0 0\nproc /proc proc rw 0 0\ntmpfs /dev tmpfs rw 0 0\nsysfs /sys sysfs ro 0 0\n",
     b"mountinfo": b"1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /proc rw - proc proc rw\n"
@@ -38,16 +43,17 @@ _MOUNTS = {
 class Answers:
     """The calls: one ``on_`` method each, called with what the path means and the call's arguments from it on."""
 
-    def __init__(self, listener: Listener, outside: Mapping[str, int], keeper: int, about: tuple[bytes, ...]) -> None:
+    def __init__(self, listener: Listener, outside: Mapping[str, int], parent: int, about: tuple[bytes, ...]) -> None:
         self._listener = listener
         self._outside = outside
         self._proc = proc = outside["proc"]
         self._about = about
-        self._keeper = keeper
+        self._parent = parent
         self._memories = Memories(proc)
-        self._folders = Folders(self._outside, keeper)
+        self._folders = Folders(self._outside, parent)
         self._pid = self._identifier = 0
-        self._executing = (self.on_execve, self.on_execveat)
+        # What these say of a link is of the link itself.
+        self._of_links = (self.on_lstat, self.on_readlink)
 
     def answer(
         self, handler: Callable[..., int | None], identifier: int, pid: int, arguments: list[int], at: int
@@ -61,18 +67,48 @@ class Answers:
                     path = self._memories.text(pid, arguments[at])
             except OSError:
                 return None  # the kernel says it better
-        if handler in self._executing:
-            self._memories.forget(pid)
-        if not path.startswith(self._about):
-            return None
+        except HostError:
+            return None  # nobody's memory can be read here: /proc stays an empty folder
+        linked = not path.startswith(self._about)
+        if linked:
+            led = None if handler in self._of_links else self._led(path, pid)
+            if led is None:
+                return None
+            path = led
         name = meaning(path, self._group(pid), pid)
         if name is None:
             return None
+        if linked:
+            name = replace(name, link=True)
         if name.pid and name.pid != pid and not self._is_ours(name.pid):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         self._pid, self._identifier = pid, identifier
         with self._as(pid):
             return handler(name, *arguments[at + 1 :])
+
+    def _led(self, path: bytes, pid: int) -> bytes | None:
+        """Where a link at the end of *path* leads, if that is one of ours: logs of servers lead to /dev/stdout."""
+        for _ in range(_MOST_LINKS):
+            try:
+                target = self._link(path, pid)
+            except OSError:
+                return None  # none, or nothing that the kernel would not say better
+            path = posixpath.join(posixpath.dirname(path), target)
+            # From a relative path upwards means the tree's own top at the latest: no folder below it is ours.
+            normal = posixpath.normpath(path)
+            if normal.startswith(self._about):
+                return normal
+        return None
+
+    def _link(self, path: bytes, pid: int) -> bytes:
+        if path.startswith(b"/"):
+            return os.readlink(path)
+        here = b"%d/cwd/%b" % (pid, path)
+        try:
+            return os.readlink(here, dir_fd=self._proc)
+        except PermissionError:
+            with self._as(pid):
+                return os.readlink(here, dir_fd=self._proc)
 
     # Whose
 
@@ -93,12 +129,10 @@ class Answers:
             return pid
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether *pid* is below the keeper, and not ourselves."""
-        if pid == os.getpid():
-            return False
+        """Whether *pid* is below the command's parent, which we are."""
         while pid > 1:
             pid = orphans.parent_of(str(pid), self._proc)
-            if pid == self._keeper:
+            if pid == self._parent:
                 return True
         return False
 

@@ -2,13 +2,12 @@
 
 The keeper is forked by the server for each command::
 
-    server ── keeper ──┬─ the command, in its root, with all that it starts
-                       └─ the supervisor that answers for /proc, if one can be had
+    server ── keeper ── the one that answers for /proc ── the command, in its root, with all that it starts
 
 Nothing can be mounted: the keeper puts /dev, names and extras into the tree (``places``) and takes them out afterwards.
-There is no pid namespace: the keeper adopts all orphans below it and ends them when the command has ended, or when it
-is told to by SIGTERM, which it also gets if the server dies. It is itself outside of the root, and the command can
-reach it: a jail keeps mistakes in, not an enemy, who has what the container around has.
+There is no pid namespace: all orphans are adopted, and the keeper ends them when the command has ended, or when it is
+told to by SIGTERM, which it also gets if the server dies. It is itself outside of the root, and the command can reach
+it: a jail keeps mistakes in, not an enemy, who has what the container around has.
 
 source   prctl(2), PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG; chroot(2)
 """
@@ -32,6 +31,11 @@ from builder.sandbox.jail import equipment, procfs
 from builder.sandbox.jail.places import Places
 from native import constants, syscalls
 
+_ANSWERER_GONE = HostError(
+    "the process that answers a command's questions about /proc was killed from outside",
+    code="killed",
+    hint="most often memory ran out: give the build more",
+)
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -43,17 +47,14 @@ def keep(command: Command, sender: Sender) -> NoReturn:
     _refuse(command)
     status = -1
     with _equipped(command, sender) as (tree, devices):
-        ours, theirs = socket.socketpair()
         with step("forking the command"):
-            procfs.fork(ours, tree, devices=devices)
-            child = os.fork()
-        if child == 0:
-            ours.close()
-            _become(command, tree, sender, theirs)
-        ours.close()
-        theirs.close()
-        status = _await(child)
+            child, told = procfs.fork(lambda channel: _become(command, tree, sender, channel), tree, devices=devices)
+        status = int(signal.SIGKILL)
+        if _await(child):
+            status = int(os.read(told, 16) or b"-1")
         orphans.end()
+    if status < 0:
+        raise _ANSWERER_GONE
     sender.send(RESULT, status)
     os._exit(0)
 
@@ -89,19 +90,18 @@ def _equipped(command: Command, sender: Sender) -> Iterator[tuple[Path, bool]]:
         sender.send(MESSAGE, put_back)
 
 
-def _await(child: int) -> int:
-    """The wait status of *child*, ended on SIGTERM; whoever else ends meanwhile is reaped.
+def _await(child: int) -> bool:
+    """Wait until *child* has ended, or SIGTERM comes: whether it was the first. Whoever else ends meanwhile is reaped.
 
     Signals are waited for, not handled: one that comes between Python's last look and a blocking call is seen too late.
     """
     while True:
         if signal.sigwait(_AWAITED) == signal.SIGTERM:
-            orphans.end()
-            return int(signal.SIGKILL)
+            return False
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, _ = os.waitpid(-1, os.WNOHANG)
             if pid == child:
-                return status
+                return True
             if pid == 0:
                 break
 

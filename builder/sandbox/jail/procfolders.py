@@ -19,12 +19,12 @@ _BESIDE = (b"self", b"thread-self")
 class Folders:
     """Shows folders of those *outside* (``proc`` and ``sys``: descriptors) in the present root.
 
-    keeper   whose processes are shown, all others not
+    parent   whose descendants are shown, no other process is
     """
 
-    def __init__(self, outside: Mapping[str, int], keeper: int) -> None:
+    def __init__(self, outside: Mapping[str, int], parent: int) -> None:
         self._outside = outside
-        self._keeper = keeper
+        self._parent = parent
         self._devices = {kind: os.fstat(fd).st_dev for kind, fd in outside.items()}
 
     def is_one(self, name: Name, status: os.stat_result) -> bool:
@@ -55,7 +55,7 @@ class Folders:
         try:
             names = [os.fsencode(item) for item in os.listdir(folder)]
             if name.kind == "proc" and name.path == b".":
-                ours = {b"%d" % pid for pid in orphans.descendants(self._keeper, folder)} - {b"%d" % os.getpid()}
+                ours = {b"%d" % pid for pid in orphans.descendants(self._parent, folder)}
                 names = [item for item in names if item in ours or not (item.isdigit() or item in HIDDEN)]
             found = {}
             for item in names:

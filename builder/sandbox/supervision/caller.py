@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from native import constants, notify, syscalls
+from builder.sandbox.supervision.memories import Memories
+from native import constants, syscalls
 
 AT_FDCWD = constants.AT_FDCWD & 0xFFFFFFFF
 # What means the caller in its own /proc would mean us, or nobody, in it.
@@ -21,6 +22,7 @@ _OWN = re.compile(rb"/+proc/+(?:self|thread-self(?=/+fd(?:/|$)))(?=/|$)")
 _STREAMS = re.compile(rb"/+dev/+(?:fd/+(\d+)|std(in|out|err))$")
 _STREAM = {b"in": b"0", b"out": b"1", b"err": b"2"}
 
+_MOST_LINKS = 40  # path_resolution(7): MAXSYMLINKS
 _PIDFD_THREAD = os.O_EXCL  # linux/pidfd.h; since Linux 6.9
 
 Place = tuple[bytes, bool]
@@ -103,7 +105,7 @@ class Caller:
         self.identifier = self.pid = 0
         self._proc = proc
         self._root = root
-        self._memory = syscalls.Memory()
+        self._memories = Memories(proc.fd, proc.folder)
         self.chroots = False
         """Whether any process may have another root."""
 
@@ -113,13 +115,13 @@ class Caller:
 
     def text(self, address: int) -> bytes:
         """The string at *address*."""
-        return notify.text_at(self._memory, self.pid, address)
+        return self._memories.text(self.pid, address)
 
     def read(self, address: int, size: int) -> bytes:
         """*size* bytes at *address*."""
         parts = []
         while size > 0:
-            part = self._memory.read(self.pid, address, size)
+            part = self._memories.read(self.pid, address, size)
             parts.append(part)
             address, size = address + len(part), size - len(part)
         return b"".join(parts)
@@ -127,7 +129,7 @@ class Caller:
     def write(self, address: int, data: bytes) -> None:
         """Write *data* at *address*."""
         for start in range(0, len(data), 4096):
-            self._memory.write(self.pid, address + start, data[start : start + 4096])
+            self._memories.write(self.pid, address + start, data[start : start + 4096])
 
     def open(self, number: int) -> Place:
         """What the caller has open as *number*, or its working folder."""
@@ -146,6 +148,19 @@ class Caller:
         if path.startswith((b"/proc", b"/dev", b"//")):
             path = self._own(path)
         return path, follow
+
+    def stream_behind(self, place: Place) -> Place | None:
+        """What the caller has open where a link leads to, as logs do to /dev/stdout: for us it leads to nothing."""
+        path, follow = place
+        for _ in range(_MOST_LINKS if follow else 0):
+            try:
+                path = os.path.join(os.path.dirname(path), os.readlink(path))
+            except OSError:
+                return None
+            own = self._own(os.path.normpath(path))
+            if own != os.path.normpath(path):
+                return own, True
+        return None
 
     def _own(self, path: bytes) -> bytes:
         stream = _STREAMS.match(path)

@@ -139,9 +139,15 @@ class Owning:
 
     def _give(self, place: Place, uid: int, gid: int) -> int | None:
         uid, gid = uid & UNCHANGED, gid & UNCHANGED
-        if not self.may_give(place, uid, gid):
-            return None
-        self._files.give(place, uid, gid)
+        try:
+            if not self.may_give(place, uid, gid):
+                return None
+            self._files.give(place, uid, gid)
+        except FileNotFoundError:
+            stream = self._caller.stream_behind(place)
+            if stream is None:
+                raise
+            self._files.give(stream, uid, gid)
         return 0
 
     def may_give(self, place: Place, uid: int, gid: int) -> bool:
