@@ -40,7 +40,7 @@ class Workshop:
         draft = snapshotter.prepare(parent, last_use=last_use)
         try:
             yield draft
-        except BaseException:
+        except BaseException:  # an interrupt, too, must leave no draft
             snapshotter.discard(draft)
             raise
 

@@ -129,7 +129,7 @@ def appearing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException:  # an interrupt, too, must leave no half of a folder
         _remove(temporary)
         raise
 
@@ -140,7 +140,7 @@ def removed_on_failure(path: Path) -> Iterator[None]:
     there = os.path.lexists(path)
     try:
         yield
-    except BaseException:
+    except BaseException:  # an interrupt, too, must leave nothing
         if not there and os.path.lexists(path):
             _remove(path)
         raise

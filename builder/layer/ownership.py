@@ -41,7 +41,7 @@ _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 # What os.stat_result has beside the ten that it is a tuple of.
 _NAMED = ("st_atime", "st_mtime", "st_ctime", "st_atime_ns", "st_mtime_ns", "st_ctime_ns", "st_blksize", "st_blocks")
 _REFUSED = (errno.EINVAL, errno.EPERM)
-_NO_ATTRIBUTE = (errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.ENOENT)
+_NO_ATTRIBUTE = (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ _VERSION_MASK = 0xFF000000
 _VERSION_2 = 0x02000000
 _VERSION_3 = 0x03000000
 
-# ENOTSUP: a file system without them; ENOSYS: a kernel. EPERM, EACCES: user.* on what is neither a file nor a folder
-# (xattr(7)).
-_ABSENT = (errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES)
+# ENOTSUP: a file system without them. EPERM, EACCES: user.* on what is neither a file nor a folder (xattr(7)).
+_ABSENT = (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES)
 
 
 def read(path: bytes | int, keep: Callable[[str], bool] | None = None) -> dict[bytes, bytes]:

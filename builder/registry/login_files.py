@@ -86,7 +86,7 @@ def _replace(path: Path, data: bytes, folder: int) -> None:
             file.flush()
             os.fsync(fd)
         os.rename(temporary, path)  # leaves, if killed before: a temporary file beside the old one
-    except BaseException:
+    except BaseException:  # an interrupt, too, must leave no passwords lying about
         os.unlink(temporary)
         raise
     os.fsync(folder)

@@ -50,8 +50,7 @@ def call(function: Callable[[Send], T], *, identity: Identity, on_message: Calla
             _map_ids(process.pid, identity)
             process.let_go()
             return cast(T, process.listen(on_message))
-        except BaseException:
-            # Whatever ends the conversation, an interrupt or a renderer's broken pipe, ends what is inside.
+        except BaseException:  # whatever ends the conversation, an interrupt or a broken pipe, ends what is inside
             process.end()
             raise
         finally:

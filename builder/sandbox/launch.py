@@ -108,11 +108,22 @@ def drop_rights(command: Command, user: User, supervised: Callable[[], None], ha
     kept = sum(1 << constants.CAPABILITIES[name] for name in command.capabilities) & have
     _bound(kept, have)
     syscalls.prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_CLEAR_ALL)
-    seccomp.install(seccomp.default_filter(command.capabilities))
+    _filter(command)
     supervised()
     _ids(user)
     held = kept if user.uid == 0 else 0
     syscalls.capset(effective=held, permitted=held, inheritable=0)
+
+
+def _filter(command: Command) -> None:
+    try:
+        seccomp.install(seccomp.default_filter(command.capabilities))
+    except OSError as error:
+        raise HostError(
+            f"the calls of commands cannot be filtered: {error.strerror}",
+            code="no-seccomp",
+            hint="a kernel with CONFIG_SECCOMP_FILTER is needed, and in a container a profile that allows seccomp(2)",
+        ) from None
 
 
 def _bound(kept: int, have: int) -> None:

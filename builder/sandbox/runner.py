@@ -96,7 +96,7 @@ class Runner:
                 conversation = _Conversation(output, streams, ours, wake)
                 try:
                     status = conversation.follow()
-                except BaseException:
+                except BaseException:  # an interrupt, too, must leave no command running
                     conversation.end()
                     raise
         return Done(status=_exit_status(status, kills), stubs=conversation.stubs, put_back=conversation.put_back)

@@ -98,7 +98,7 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_secret(jail: Bench, how:
 
 
 @pytest.mark.parametrize(
-    "whose, what",
+    ("whose", "what"),
     [("parent", "answers a command's questions about /proc"), ("parent's parent", "looked after the command")],
 )
 def test_the_keeper_of_a_command_killed_is_told_and_nothing_is_left(jail: Bench, whose: str, what: str) -> None:
@@ -161,3 +161,20 @@ def test_the_exit_code_and_the_signal_are_the_command_s(jail: Bench) -> None:
         "command-not-found",
         'exec: "/no/such": stat /no/such: no such file or directory',
     )
+
+
+def test_logs_that_lead_to_the_streams_are_written_there(jail: Bench) -> None:
+    """As in nginx's image, whose logs are links to /dev/stdout and /dev/stderr."""
+    jail.write(
+        "FROM base\n"
+        "RUN mkdir -p /log && ln -s /dev/stdout /log/access && ln -s ../dev/stderr /log/error"
+        " && ln -s access /log/chain && ln -s /proc/self/fd/1 /log/fd && ln -s loop /log/loop"
+        " && ln -s /gone /log/gone\n"
+        "RUN echo one >/log/access && echo two >>/log/error && cd /log && echo three >chain && echo four >fd"
+        " && test -w chain && test -L chain && ! test -e loop && echo five >gone\n"
+        "USER 33:33\nRUN cd /log && echo six >>access && echo seven >/log/error\n"
+    )
+    built, image = jail.image()
+    assert sorted(built.said.splitlines()) == ["four", "one", "seven", "six", "three", "two"]
+    assert image.files()["gone"] == b"five\n"
+    assert image.files()["log/access"] == b"-> /dev/stdout"
