@@ -143,6 +143,10 @@ AUDIT_ARCH_I386 = 0x40000003
 AUDIT_ARCH_AARCH64 = 0xC00000B7
 AUDIT_ARCH_ARM = 0x40000028
 
+# <linux/landlock.h>
+LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1
+LANDLOCK_SCOPE_SIGNAL = 2
+
 # Call numbers: <asm/unistd_64.h> on x86_64, <asm-generic/unistd.h> on aarch64.
 NUMBERS = {
     "x86_64": {
@@ -162,6 +166,8 @@ NUMBERS = {
         "openat2": 437,
         "pidfd_getfd": 438,
         "mount_setattr": 442,
+        "landlock_create_ruleset": 444,
+        "landlock_restrict_self": 446,
     },
     "aarch64": {
         "clone": 220,
@@ -180,5 +186,7 @@ NUMBERS = {
         "openat2": 437,
         "pidfd_getfd": 438,
         "mount_setattr": 442,
+        "landlock_create_ruleset": 444,
+        "landlock_restrict_self": 446,
     },
 }

@@ -32,6 +32,7 @@ struct mount_attr { uint64_t attr_set; uint64_t attr_clr; uint64_t propagation; 
 struct __user_cap_header_struct { uint32_t version; int pid; };
 struct __user_cap_data_struct { uint32_t effective; uint32_t permitted; uint32_t inheritable; };
 struct iovec { uintptr_t iov_base; size_t iov_len; };
+struct landlock_ruleset_attr { uint64_t handled_access_fs; uint64_t handled_access_net; uint64_t scoped; };
 struct sock_filter { uint16_t code; uint8_t jt; uint8_t jf; uint32_t k; };
 struct sock_fprog { unsigned short len; struct sock_filter *filter; };
 """

@@ -274,6 +274,27 @@ def seccomp(program: bytes, flags: int = 0) -> int:
     return result
 
 
+def scope(what: int) -> None:
+    """Keep this thread, and all that it starts, for ever from *what* beyond them: LANDLOCK_SCOPE_*.
+
+    Needs CAP_SYS_ADMIN, or no_new_privs.
+
+    raises   OSError: E2BIG before Linux 6.12, and where sixteen such scopes lie around; ENOSYS, EOPNOTSUPP without
+             Landlock
+    source   landlock(7); landlock_create_ruleset(2), landlock_restrict_self(2)
+    """
+    attributes = ffi.new("struct landlock_ruleset_attr *", (0, 0, what))
+    size = ffi.sizeof("struct landlock_ruleset_attr")
+    ruleset = _call("landlock_create_ruleset", _address(attributes), size, 0)
+    if ruleset < 0:
+        raise _failed("landlock_create_ruleset")
+    try:
+        if _call("landlock_restrict_self", ruleset, 0) < 0:
+            raise _failed("landlock_restrict_self")
+    finally:
+        os.close(ruleset)
+
+
 class Memory:
     """The memory of other processes. Its buffers are made once, for a supervisor reads with each call; for one thread.
 

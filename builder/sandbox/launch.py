@@ -11,6 +11,7 @@ import resource
 import signal
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError, InternalError
@@ -108,11 +109,23 @@ def drop_rights(command: Command, user: User, supervised: Callable[[], None], ha
     kept = sum(1 << constants.CAPABILITIES[name] for name in command.capabilities) & have
     _bound(kept, have)
     syscalls.prctl(constants.PR_CAP_AMBIENT, constants.PR_CAP_AMBIENT_CLEAR_ALL)
+    _scope()
     _filter(command)
     supervised()
     _ids(user)
     held = kept if user.uid == 0 else 0
     syscalls.capset(effective=held, permitted=held, inheritable=0)
+
+
+def _scope() -> None:
+    """Keep the command from what is not its own though the network and, in a jail, the processes are the host's:
+    abstract sockets, which have no file that could be hidden, and signals. What it starts itself it reaches.
+
+    source   unix(7), "Abstract"; landlock(7), "LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET"
+    """
+    # Before Linux 6.12, or where a profile refuses it, a command does without, as a container with the host's network.
+    with suppress(OSError):
+        syscalls.scope(constants.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | constants.LANDLOCK_SCOPE_SIGNAL)
 
 
 def _filter(command: Command) -> None:

@@ -26,6 +26,7 @@ HEADERS = (
     "linux/filter.h",
     "linux/types.h",
     "linux/uio.h",
+    "linux/landlock.h",
 )
 # Under another name in the headers, or in a header that clashes with the others.
 NAMES = {"LINUX_CAPABILITY_VERSION_3": "_LINUX_CAPABILITY_VERSION_3"}

@@ -23,6 +23,7 @@ _STREAMS = re.compile(rb"/+dev/+(?:fd/+(\d+)|std(in|out|err))$")
 _STREAM = {b"in": b"0", b"out": b"1", b"err": b"2"}
 
 _MOST_LINKS = 40  # path_resolution(7): MAXSYMLINKS
+_PATH_MAX = 4096  # linux/limits.h
 _PIDFD_THREAD = os.O_EXCL  # linux/pidfd.h; since Linux 6.9
 
 Place = tuple[bytes, bool]
@@ -106,6 +107,7 @@ class Caller:
         self._proc = proc
         self._root = root
         self._memories = Memories(proc.fd, proc.folder)
+        self._held: list[int] = []
         self.chroots = False
         """Whether any process may have another root."""
 
@@ -144,10 +146,21 @@ class Caller:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             return self.open(folder)
         if not path.startswith(b"/"):
-            return b"%b/%b" % (self.open(folder)[0], path), follow
+            return self._shortened(b"%b/%b" % (self.open(folder)[0], path)), follow
         if path.startswith((b"/proc", b"/dev", b"//")):
             path = self._own(path)
         return path, follow
+
+    def _shortened(self, path: bytes) -> bytes:
+        """*path* by a name that the kernel takes: the caller's own may already be as long as any can be."""
+        if len(path) < _PATH_MAX:
+            return path
+        cut = path.rindex(b"/", 0, _PATH_MAX // 2)
+        # A call names two files at the most.
+        if len(self._held) == 2:
+            os.close(self._held.pop(0))
+        self._held.append(os.open(path[:cut], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return b"self/fd/%d/%b" % (self._held[-1], path[cut:].lstrip(b"/"))
 
     def stream_behind(self, place: Place) -> Place | None:
         """What the caller has open where a link leads to, as logs do to /dev/stdout: for us it leads to nothing."""

@@ -45,7 +45,7 @@ class Memories:
             size = min(_PAGE - at % _PAGE, _LONGEST)
             part, nul, _ = self.read(pid, at, size).partition(b"\0")
             found += part
-            if nul:
+            if nul and len(found) < _LONGEST:
                 return found
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
