@@ -28,6 +28,10 @@ def entry() -> NoReturn:
     sys.excepthook = _report
     _hold_streams()
     _insist_on_utf8()
+    # Whoever started us may ignore its children's ends, or hold the signal; ours would be reaped before we ask how they
+    # ended, or never tell. execve(2), "ignored signals"; wait(2), "ECHILD"
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
     signal.signal(signal.SIGTERM, _terminated)
     code = main(sys.argv[1:], Surroundings.of_process())
     # What is left goes with the process: the interpreter need not search it for circles when it ends. It took a

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from builder.errors import HostError
+
 
 class Stream(Protocol):
     """Something to write text to."""
@@ -46,9 +48,17 @@ class Descriptor:
                 import select
 
                 select.select((), (self.fd,), ())
-            except OSError:
+            except BrokenPipeError:
                 if not self.vanish:
                     raise
+                self.gone = True
+            except OSError as error:
+                if not self.vanish:
+                    raise HostError(
+                        f"the results cannot be written: {error.strerror}",
+                        code="output-unwritable",
+                        hint="standard output leads to where no more can be written: let it lead elsewhere",
+                    ) from error
                 self.gone = True
 
     def is_terminal(self) -> bool:

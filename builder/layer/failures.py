@@ -27,7 +27,18 @@ def _for_people(e: OSError, what: str, path: str) -> BuilderError:
     said = f"{what}: {path!r}: {e.strerror or e}"
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(said, code="disk-full", hint="pybuild prune makes room, and --root puts the store elsewhere")
-    hint = None
-    if e.errno == errno.EMLINK:
-        hint = "the store's file system allows no more names of one file: xfs and tmpfs do, --root puts the store there"
-    return StoreError(said, code="cannot-unpack", hint=hint)
+    return StoreError(said, code="cannot-unpack", hint=_MENDS.get(e.errno or 0))
+
+
+_REFUSED = "the store's file system or a seccomp profile refuses it: 'pybuild doctor' says what works, --root moves it"
+_MENDS = {
+    errno.EMLINK: "the store's file system allows no more names of one file: xfs and tmpfs do, --root puts the store"
+    " there",
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+    errno.EFBIG: "raise the limit of a file's size: ulimit -f unlimited",
+    errno.EPERM: _REFUSED,
+    errno.EACCES: _REFUSED,
+    errno.ENOSYS: _REFUSED,
+    errno.EINVAL: _REFUSED,
+    errno.EOPNOTSUPP: _REFUSED,
+}

@@ -57,6 +57,10 @@ def clone_refused(error: OSError, who: Identity) -> HostError:
             "or docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined; or "
             + ("leave its root Docker's default capabilities" if os.geteuid() == 0 else "start it as root"),
         )
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):  # no refusal: another identity would fare no better
+        return HostError(
+            f"no process can be started: {os.strerror(error.errno)}", code="no-processes", hint=MENDS[error.errno]
+        )
     return HostError(f"{what} cannot be made: {error.strerror}", code="user-namespaces-refused")
 
 

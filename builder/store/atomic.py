@@ -53,6 +53,11 @@ def explained(error: OSError, path: Path) -> StoreError:
             code="store-unwritable",
             hint="choose a store that you can write to with --root",
         )
+    limits = {errno.EFBIG: "ulimit -f unlimited", errno.EMFILE: "ulimit -n 4096"}
+    if error.errno in limits:
+        return StoreError(
+            f"cannot write {path}: {error.strerror}", code="limit", hint=f"raise the limit: {limits[error.errno]}"
+        )
     return StoreError(
         f"cannot write {path}: {error.strerror}",
         code="store-io",
