@@ -57,7 +57,7 @@ def told(error: BaseException) -> BuilderError:
             code="disk-full",
             hint="pybuild prune makes room, and --root puts the store elsewhere",
         )
-    if isinstance(error, OSError) and error.errno in MENDS:
+    if isinstance(error, OSError) and (error.errno in MENDS or _lacks(error)):
         return of_system(error)
     if isinstance(error, MemoryError):
         return HostError("memory ran out", code="out-of-memory", hint=_MEMORY)
@@ -69,6 +69,12 @@ def told(error: BaseException) -> BuilderError:
 
 def of_system(error: OSError) -> HostError:
     """An error of the system: what it is, of which file, and which call if that can be told."""
+    if folder := _lacks(error):
+        return HostError(
+            f"{folder} is not as it has to be: there is no {os.fsdecode(error.filename)}",
+            code=f"no{folder.replace('/', '-')}",
+            hint=f"a chroot needs {folder} mounted: mount --rbind {folder} ROOT{folder}; a container has it by itself",
+        )
     path = error.filename.decode("utf-8", "backslashreplace") if isinstance(error.filename, bytes) else error.filename
     place = f": {path}" if path is not None else ""
     name = errno.errorcode.get(error.errno or 0, "os-error").lower()
@@ -90,6 +96,16 @@ def trace(error: BaseException) -> str:
     frames = ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
     places = [f'  File "{code.co_filename}", line {line}, in {code.co_name}\n' for code, line in frames]
     return "".join(("Traceback (most recent call last):\n", *places, f"{type(error).__name__}: {error}\n"))
+
+
+def _lacks(error: OSError) -> str:
+    """Which of the system's own folders is not there, if that is what *error* says."""
+    missing = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if error.errno != errno.ENOENT:
+        return ""
+    if missing.startswith("/proc/") and not os.path.exists("/proc/self"):
+        return "/proc"
+    return "/dev" if missing == "/dev/null" else ""
 
 
 def _call(error: OSError) -> str:

@@ -107,3 +107,30 @@ def test_an_id_without_a_name_builds_where_its_home_is_closed(bench: Bench, requ
     done = here(*line, cwd=bench.room)
     assert done.returncode == 0, done.stderr
     assert "note: isolation: overlay, identities: single\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "missing"), [("/proc", "/proc/self/status"), ("/dev", "/dev/null")], ids=["no proc", "no dev"]
+)
+def test_a_root_without_the_system_s_folders_is_told_what_it_needs(
+    bench: Bench, require_root: Callable[[], None], folder: str, missing: str
+) -> None:
+    require_root()
+    bench.write(DOCKERFILE, {"file": "hello"})
+    emptied = ("unshare", "-m", "bash", "-c", f'mount -t tmpfs none {folder}\nexec "$@"', "bash")
+    there = replace(bench.pybuild, launch=(*emptied, *bench.pybuild.launch))
+    done = there(*bench.all_words("--quiet"), cwd=bench.room)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error[no-{folder[1:]}]: {folder} is not as it has to be: there is no {missing}\n"
+        f"hint: a chroot needs {folder} mounted: mount --rbind {folder} ROOT{folder}; a container has it by itself\n",
+    )
+
+
+def test_no_other_process_need_be_seen(bench: Bench, require_root: Callable[[], None]) -> None:
+    """As where /proc is mounted with hidepid=2."""
+    require_root()
+    bench.write(DOCKERFILE, {"file": "hello"})
+    hiding = ("unshare", "-m", "bash", "-c", 'mount -t proc -o hidepid=2 none /proc\nexec "$@"', "bash")
+    there = replace(bench.pybuild, launch=(*hiding, *bench.pybuild.launch))
+    assert there(*bench.all_words("--quiet"), cwd=bench.room).returncode == 0
