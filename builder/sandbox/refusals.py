@@ -18,7 +18,8 @@ NO_USER_NAMESPACE = frozenset(
 )
 """Codes of the errors that say that this machine grants no user namespace, told before anything ran in one."""
 
-_COUNTED = ("pid", "ipc", "uts", "net", "mnt")
+_ASKED_FOR = ("user", "mnt", "pid")
+_OF_COMMANDS = ("pid", "ipc", "uts", "net", "mnt")
 _APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 
@@ -26,12 +27,13 @@ def clone_refused(error: OSError, who: Identity) -> HostError:
     """Why clone(2) made no namespaces."""
     what = "namespaces" if who.kind == "root" else "user namespaces"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
-        if _setting("/proc/sys/user/max_user_namespaces") == "0":
-            return HostError(
-                "user namespaces are turned off: user.max_user_namespaces is 0",
-                code="user-namespaces-disabled",
-                hint="as root: sysctl -w user.max_user_namespaces=28633",
-            )
+        for kind in _ASKED_FOR:
+            if _setting(f"/proc/sys/user/max_{kind}_namespaces") == "0":
+                return HostError(
+                    f"{kind} namespaces are turned off: user.max_{kind}_namespaces is 0",
+                    code="user-namespaces-disabled",
+                    hint=f"as root: sysctl -w user.max_{kind}_namespaces=28633",
+                )
         return HostError(
             f"no more {what} can be made here: {error.strerror}",
             code="user-namespaces-disabled",
@@ -68,10 +70,11 @@ def command_refused(error: OSError, *, new_network: bool) -> HostError:
     """Why clone(2) made no namespaces for a command, though the build has its own."""
     hint = "in a container, start it with a seccomp profile that allows clone with all namespaces: podman's default one"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
-        full = [name for name in _COUNTED if _setting(f"/proc/sys/user/max_{name}_namespaces") == "0"]
+        full = [name for name in _OF_COMMANDS if _setting(f"/proc/sys/user/max_{name}_namespaces") == "0"]
         hint = "raise user.max_pid_namespaces and its like, or nest less deeply"
         if full:
             hint = "as root: sysctl -w " + " ".join(f"user.max_{name}_namespaces=28633" for name in full)
+            new_network = new_network and "net" in full
     elif error.errno in (errno.EAGAIN, errno.ENOMEM):
         hint = MENDS[error.errno]
     elif error.errno in (errno.EINVAL, errno.ENOSYS):

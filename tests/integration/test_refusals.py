@@ -10,6 +10,7 @@ import errno
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,30 @@ def test_a_kernel_before_openat2_is_told_as_too_old(place: Callable[[str], Bench
     assert error["code"] == "enosys"
     assert error["message"].startswith("openat2: function not implemented: of-base-")
     assert error["hint"].startswith("Linux 5.11 or later is needed, ")
+
+
+LIMITS = [
+    ("mnt", "user-namespaces-disabled", "mnt namespaces are turned off: user.max_mnt_namespaces is 0", ""),
+    ("pid", "user-namespaces-disabled", "pid namespaces are turned off: user.max_pid_namespaces is 0", ""),
+    ("ipc", "namespaces-refused", "no namespaces for a command: No space left on device", ""),
+    (
+        *("net", "namespaces-refused", "no namespaces for a command: No space left on device"),
+        "; or do without --network=none",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "message", "besides"), LIMITS)
+def test_a_limit_of_namespaces_is_named(
+    place: Callable[[str], Bench], kind: str, code: str, message: str, besides: str
+) -> None:
+    bench = place("ordinary user")
+    bench.write("FROM base\nRUN --network=none true\n")
+    within = ("unshare", "-Ur", "bash", "-c", f'echo 0 >/proc/sys/user/max_{kind}_namespaces\nexec "$@"', "bash")
+    bench = replace(bench, pybuild=replace(bench.pybuild, launch=(*within, *bench.pybuild.launch)))
+    error = _failed(bench).error
+    assert (error["code"], error["message"]) == (code, message)
+    assert error["hint"] == f"as root: sysctl -w user.max_{kind}_namespaces=28633{besides}"
 
 
 @pytest.mark.parametrize("who", ["root", "ordinary user"])
