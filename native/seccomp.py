@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class Abi:
 
     column   of ``REFUSED``
     clone, personality, socket   numbers of the calls whose first argument is looked at
+    mknod, mknodat, renameat2    of those that can make a whiteout; -1: has none
     """
 
     audit: int
@@ -121,21 +123,25 @@ class Abi:
     clone: int
     personality: int
     socket: int
+    mknod: int
+    mknodat: int
+    renameat2: int
 
 
-_X86_64 = Abi(constants.AUDIT_ARCH_X86_64, 1, 56, 135, 41)
-_I386 = Abi(constants.AUDIT_ARCH_I386, 2, 120, 136, 359)
-_AARCH64 = Abi(constants.AUDIT_ARCH_AARCH64, 3, 220, 92, 198)
-_ARM = Abi(constants.AUDIT_ARCH_ARM, 4, 120, 136, 281)
+_X86_64 = Abi(constants.AUDIT_ARCH_X86_64, 1, 56, 135, 41, 133, 259, 316)
+_I386 = Abi(constants.AUDIT_ARCH_I386, 2, 120, 136, 359, 14, 297, 353)
+_AARCH64 = Abi(constants.AUDIT_ARCH_AARCH64, 3, 220, 92, 198, -1, 33, 276)
+_ARM = Abi(constants.AUDIT_ARCH_ARM, 4, 120, 136, 281, 14, 324, 382)
 ABIS = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 
 
 # struct seccomp_data: the call's number, the architecture, the low half of the first argument (both are little-endian).
 _NUMBER, _ARCHITECTURE, _FIRST = 0, 4, 16
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 
 _ALLOW = constants.SECCOMP_RET_ALLOW
 _DENY = constants.SECCOMP_RET_ERRNO | errno.EPERM
+_INVALID = constants.SECCOMP_RET_ERRNO | errno.EINVAL
 _UNKNOWN = constants.SECCOMP_RET_ERRNO | errno.ENOSYS
 
 
@@ -189,7 +195,7 @@ def _block(abi: Abi, held: frozenset[str]) -> list[tuple[int, int, int, int]]:
     answers = (_ALLOW, _DENY, _UNKNOWN)
     body: list[tuple[int, int, int, int]] = []
     returns = [(_RETURN, 0, 0, answer) for answer in answers]
-    looked_at = [_argument_block(*argument) for argument in arguments]
+    looked_at = [_argument_block(*argument) for argument in arguments] + _no_whiteouts(abi)
     length = 1 + len(tests) + sum(map(len, looked_at))
     body.append((_LOAD, 0, 0, _NUMBER))
     for test in tests:
@@ -207,3 +213,22 @@ def _argument_block(number: int, tests: list[_Test], otherwise: int) -> list[tup
         inside += [(test.code, 0, 1, test.value), (_RETURN, 0, 0, test.answer)]
     inside.append((_RETURN, 0, 0, otherwise))
     return [(_EQUAL, 0, len(inside), number), *inside]
+
+
+def _no_whiteouts(abi: Abi) -> list[list[tuple[int, int, int, int]]]:
+    """Blocks that refuse a character device 0:0, as an overlay does: in a layer it would be a file's deletion.
+
+    Where the root is a copy anybody may make one. source: overlayfs.rst, "whiteouts and opaque directories"
+    """
+    blocks: list[list[tuple[int, int, int, int]]] = []
+    for number, mode in ((abi.mknod, 1), (abi.mknodat, 2)):
+        inside = [
+            *((_LOAD, 0, 0, _FIRST + 8 * mode), (_AND, 0, 0, 0o170000), (_EQUAL, 0, 2, stat.S_IFCHR)),
+            *((_LOAD, 0, 0, _FIRST + 8 * (mode + 1)), (_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _ALLOW)),
+            (_RETURN, 0, 0, _DENY),
+        ]
+        if number >= 0:
+            blocks.append([(_EQUAL, 0, len(inside), number), *inside])
+    flags = [(_LOAD, 0, 0, _FIRST + 8 * 4), (_ANY_BIT, 1, 0, constants.RENAME_WHITEOUT), (_RETURN, 0, 0, _ALLOW)]
+    flags.append((_RETURN, 0, 0, _INVALID))
+    return [*blocks, [(_EQUAL, 0, len(flags), abi.renameat2), *flags]]

@@ -24,6 +24,8 @@ TOLD = [
     "exchange: done",
     "link, which was two: 9:10",
     "two, which was link: 5:6",
+    "a whiteout: EPERM",
+    "a rename that leaves one: EINVAL",
     "a name that is no UTF-8: done",
     "it: 11:12",
     "a path of 4095: done",
@@ -50,14 +52,15 @@ def program(workroom: Path, require: Callable[..., None]) -> bytes:
     return made.read_bytes()
 
 
-@pytest.fixture(params=["root", "sub-ids", "one id", "a jail"])
+@pytest.fixture(params=["root", "sub-ids", "one id", "one id in copies", "a jail"])
 def rung(request: pytest.FixtureRequest, program: bytes, require_root: Callable[[], None]) -> Bench:
     require_root()
     bench = request.getfixturevalue("bench" if request.param in ("root", "a jail") else "bench_rootless")
     assert isinstance(bench, Bench)
     bench.write(files={"odd": program})
-    if request.param == "one id":
-        return replace(bench, words=("--userns=single",))
+    if request.param.startswith("one id"):
+        copies = ("--isolation=copy",) if request.param.endswith("copies") else ()
+        return replace(bench, words=("--userns=single", *copies))
     return jailed(bench) if request.param == "a jail" else bench
 
 

@@ -1,4 +1,4 @@
-"""The default filter, run by an interpreter of the four BPF instructions that it is made of."""
+"""The default filter, run by an interpreter of the five BPF instructions that it is made of."""
 
 import errno
 import struct
@@ -11,13 +11,14 @@ from native.seccomp import default_filter
 
 ALLOW = constants.SECCOMP_RET_ALLOW
 EPERM = constants.SECCOMP_RET_ERRNO | errno.EPERM
+EINVAL = constants.SECCOMP_RET_ERRNO | errno.EINVAL
 ENOSYS = constants.SECCOMP_RET_ERRNO | errno.ENOSYS
 X86_64, I386 = constants.AUDIT_ARCH_X86_64, constants.AUDIT_ARCH_I386
 AARCH64, ARM = constants.AUDIT_ARCH_AARCH64, constants.AUDIT_ARCH_ARM
 
 
-def answer(program: bytes, architecture: int, number: int, first: int = 0) -> int:
-    data = struct.pack("=IIQ6Q", number, architecture, 0, first, 0, 0, 0, 0, 0)
+def answer(program: bytes, architecture: int, number: int, *arguments: int) -> int:
+    data = struct.pack("=IIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     steps = list(struct.iter_unpack("=HBBI", program))
     accumulator, at = 0, 0
     while True:
@@ -25,6 +26,8 @@ def answer(program: bytes, architecture: int, number: int, first: int = 0) -> in
         at += 1
         if code == 0x20:
             accumulator = struct.unpack_from("=I", data, value)[0]
+        elif code == 0x54:
+            accumulator &= value
         elif code == 0x06:
             return value
         elif code == 0x05:
@@ -89,6 +92,24 @@ def test_only_harmless_personalities_may_be_taken(x86):
 def test_sockets_that_reach_past_the_namespaces_are_refused(x86):
     assert [answer(x86, X86_64, 41, family) for family in (1, 2, 10, 16, 39)] == [ALLOW] * 5
     assert [answer(x86, X86_64, 41, family) for family in (38, 40)] == [EPERM] * 2
+
+
+def test_what_would_be_a_whiteout_in_a_layer_is_refused_as_by_an_overlay(x86, arm):
+    character, block, regular = 0o020644, 0o060644, 0o100644
+    for program, architecture, mknod, mknodat, renameat2 in (
+        (x86, X86_64, 133, 259, 316),
+        (x86, I386, 14, 297, 353),
+        (arm, AARCH64, None, 33, 276),
+        (arm, ARM, 14, 324, 382),
+    ):
+        for number, first in ((mknod, (0,)), (mknodat, (0xFFFFFF9C, 0))):
+            if number is not None:
+                assert answer(program, architecture, number, *first, character, 0) == EPERM
+                assert answer(program, architecture, number, *first, character, 0x103) == ALLOW
+                assert answer(program, architecture, number, *first, block, 0) == ALLOW
+                assert answer(program, architecture, number, *first, regular, 0) == ALLOW
+        for flags, expected in ((0, ALLOW), (1, ALLOW), (2, ALLOW), (4, EINVAL), (5, EINVAL)):
+            assert answer(program, architecture, renameat2, 0, 0, 0, 0, flags) == expected
 
 
 def test_a_capability_unlocks_what_it_is_for():

@@ -93,6 +93,9 @@ static void names(void) {
     printf("exchange: %s\n", done(syscall(SYS_renameat2, AT_FDCWD, "link", AT_FDCWD, "two", RENAME_EXCHANGE)));
     owner("link, which was two", "link");
     owner("two, which was link", "two");
+    printf("a whiteout: %s\n", done(mknod("white", S_IFCHR | 0644, 0)));
+    printf("a rename that leaves one: %s\n",
+           done(syscall(SYS_renameat2, AT_FDCWD, "link", AT_FDCWD, "three", RENAME_WHITEOUT)));
     make("\xff\xfe n\xc3");
     printf("a name that is no UTF-8: %s\n", done(chown("\xff\xfe n\xc3", 11, 12)));
     owner("it", "\xff\xfe n\xc3");
