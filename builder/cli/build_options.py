@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builder.cli import limits
 from builder.cli.options import Option
 from builder.cli.render import MODES
 
@@ -11,8 +12,6 @@ _OUT = "What becomes of it"
 _HOW = "How it is built"
 
 _ATTESTATIONS = "no attestations are made"
-_LIMITS = "the resources of a RUN are not limited by pybuild"
-_LIMITS_HINT = "limit pybuild itself, for instance with systemd-run or the container that it runs in"
 
 
 def _refused(name: str, why: str, hint: str | None = None, *, kind: str = "value", short: str = "") -> Option:
@@ -90,6 +89,7 @@ OPTIONS = (
     Option(name="add-host", kind="list", metavar="HOST:IP", group=_RUN, summary="Entry for /etc/hosts"),
     Option(name="shm-size", metavar="BYTES", group=_RUN, summary="Size of /dev/shm (default: 64m)"),
     Option(name="ulimit", kind="list", metavar="NAME=SOFT[:HARD]", group=_RUN, summary="Limit, as of ulimit"),
+    *limits.options(group=_RUN),
     Option(
         name="allow",
         kind="list",
@@ -157,13 +157,5 @@ OPTIONS = (
         "squash", "layers are kept as they are made", "take what is wanted into one stage with COPY --from", kind="flag"
     ),
     _refused("security-opt", "BuildKit has none", "write RUN --security=insecure, and allow it with --allow"),
-    _refused("cgroup-parent", _LIMITS, _LIMITS_HINT),
-    _refused("resource", _LIMITS, _LIMITS_HINT),
-    _refused("memory", _LIMITS, _LIMITS_HINT, short="m"),
-    _refused("memory-swap", _LIMITS, _LIMITS_HINT),
-    _refused("cpu-shares", _LIMITS, _LIMITS_HINT, short="c"),
-    _refused("cpu-period", _LIMITS, _LIMITS_HINT),
-    _refused("cpu-quota", _LIMITS, _LIMITS_HINT),
-    _refused("cpuset-cpus", _LIMITS, _LIMITS_HINT),
-    _refused("cpuset-mems", _LIMITS, _LIMITS_HINT),
+    _refused("resource", "each limit has an option of its own", "--memory, --cpu-quota, --cpuset-cpus …"),
 )

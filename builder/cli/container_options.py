@@ -7,14 +7,13 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from builder.cli import limits
 from builder.cli.options import Option, Parsed
 from builder.cli.values import reject
 from builder.sandbox.command import DEFAULT_CAPABILITIES, Extra
 from native.constants import CAPABILITIES
 
 _HOST = "the network is the host's"
-_NO_LIMITS = "the resources of a container are not limited by pybuild"
-_LIMITS_HINT = "limit pybuild itself, for instance with systemd-run"
 
 
 def _refused(name: str, why: str, hint: str | None = None, *, kind: str = "value", short: str = "") -> Option:
@@ -51,6 +50,7 @@ OPTIONS = (
     Option(name="cidfile", metavar="FILE", summary="Write the container's id to a file"),
     Option(name="shm-size", metavar="BYTES", summary="Size of /dev/shm (default: 64m)"),
     Option(name="ulimit", kind="list", metavar="NAME=SOFT[:HARD]", summary="Limit, as of ulimit"),
+    *limits.options(run=True),
     Option(name="cap-add", kind="list", metavar="NAME", summary="Give a capability, or ALL"),
     Option(name="cap-drop", kind="list", metavar="NAME", summary="Take a capability, or ALL"),
     Option(name="privileged", kind="flag", summary="All capabilities of this namespace, no system call filter"),
@@ -103,14 +103,8 @@ OPTIONS = (
     _refused("pid", "a container has its own processes"),
     _refused("ipc", "a container has its own IPC"),
     _refused("uts", "a container has its own host name"),
-    _refused("cgroupns", _NO_LIMITS),
-    _refused("cgroup-parent", _NO_LIMITS, _LIMITS_HINT),
-    _refused("memory", _NO_LIMITS, _LIMITS_HINT, short="m"),
-    _refused("memory-swap", _NO_LIMITS, _LIMITS_HINT),
-    _refused("cpus", _NO_LIMITS, _LIMITS_HINT),
-    _refused("cpu-shares", _NO_LIMITS, _LIMITS_HINT, short="c"),
-    _refused("cpuset-cpus", _NO_LIMITS, _LIMITS_HINT),
-    _refused("pids-limit", _NO_LIMITS, _LIMITS_HINT),
+    _refused("cgroupns", "a container sees the control groups of this machine"),
+    *limits.refused(_refused),
     _refused("detach-keys", "nothing is ever detached"),
     _refused("stop-signal", "a container is ended with pybuild"),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from builder.cli import sources, stdin, values
 from builder.cli.environment import Surroundings, passed_on, proxy_arguments, store_root
+from builder.cli.limits import limits
 from builder.cli.options import Parsed, boolean
 from builder.cli.outputs import outputs
 from builder.cli.values import reject
@@ -59,6 +60,7 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
             network=network,
             shm_size=values.memory(parsed.value("shm-size", "64m"), "--shm-size"),
             ulimits=tuple(values.ulimit(text) for text in parsed.many("ulimit")),
+            limits=limits(parsed, len(os.sched_getaffinity(0))),
             no_cache=parsed.flag("no-cache"),
             no_cache_filter=_list(parsed, "no-cache-filter"),
             pull=parsed.flag("pull"),

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from builder.engine.behind import behind, snapshotter_for
 from builder.engine.running.foreign import as_somebody, emulation, foreign
+from builder.engine.running.limiting import limited
 from builder.errors import HostError
 from builder.events import Emit, Event, Note
 from builder.image.names import Platform
 from builder.sandbox.gate import Identity, chrooted, identity
+from builder.sandbox.groups.limits import Limits
 from builder.sandbox.refusals import NO_USER_NAMESPACE
 from builder.sandbox.runner import Runner
 from builder.snapshot.choose import fuse_lost, unfaithful
@@ -44,7 +46,7 @@ _MARGIN = 1 << 30
 class Rung:
     """One way to do something; of each topic the better ones come first.
 
-    topic   ``identities``, ``namespaces``, ``isolation``, ``platforms``, ``store``
+    topic   ``identities``, ``namespaces``, ``isolation``, ``platforms``, ``limits``, ``store``
     name    as the option says it: ``subid``, ``overlay``, ``linux/arm64``
     works   whether this machine allows it; None: it was not tried, since what it needs does not work
     taken   whether a build takes it if nothing else is asked for
@@ -94,7 +96,7 @@ def diagnose(root: Path) -> Diagnosis:
             store=str(root),
             filesystem=_filesystem(root),
             free=free,
-            rungs=(*rungs, *_room(free)),
+            rungs=(*rungs, *_limits(), *_room(free)),
         )
 
 
@@ -199,6 +201,33 @@ def _emulate(who: Identity, others: frozenset[Platform], root: Path, emit: Emit)
         if emulated is not None:
             for platform in others:
                 emulated.ready(platform)
+
+
+def _limits() -> Iterator[Rung]:
+    """Whether a command can be limited: each controller is tried, with a process of ours in the place of a command."""
+    wanted = {
+        "memory": Limits(memory=1 << 30),
+        "cpu": Limits(cpu_shares=1024),
+        "cpuset": Limits(cpuset_cpus=str(min(os.sched_getaffinity(0)))),
+        "pids": Limits(pids=1 << 16),
+    }
+    refused: dict[str, HostError] = {}
+    where = ""
+    for name, limits in wanted.items():
+        try:
+            with limited(limits) as groups:
+                where = groups.place if groups else ""
+        except HostError as refusal:
+            refused[name] = refusal
+    kept = ", ".join(name for name in wanted if name not in refused)
+    if kept:
+        yield Rung(topic="limits", name=kept, works=True, detail=f"commands get control groups of their own in {where}")
+    said: dict[tuple[str, str | None], list[str]] = {}
+    for name, error in refused.items():
+        reason = error.message.partition(" cannot be kept here: ")[2] or error.message
+        said.setdefault((reason, error.hint), []).append(name)
+    for (reason, hint), names in said.items():
+        yield Rung(topic="limits", name=", ".join(names), works=False, detail=reason, hint=hint)
 
 
 def _room(free: int) -> Iterator[Rung]:

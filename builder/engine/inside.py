@@ -11,12 +11,14 @@ from builder.engine.inputs import Inputs
 from builder.engine.outputs.rootfs import write_roots
 from builder.engine.perform import Performer
 from builder.engine.running.foreign import as_somebody, emulation, foreign
+from builder.engine.running.limiting import limited
 from builder.engine.solve import Solution, Solver
 from builder.engine.workshop import Workshop
 from builder.engine.world import Inside, World
 from builder.events import Event, Note
 from builder.plan.steps import RunStep
 from builder.sandbox.gate import Identity, call
+from builder.sandbox.groups.limits import UNLIMITED
 from builder.sandbox.runner import Runner
 from builder.snapshot.choose import fuse_lost, unfaithful
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from builder.engine.request import BuildRequest
     from builder.image.names import Platform
     from builder.plan.steps import Plan
+    from builder.sandbox.groups.delegated import Groups
 
 
 def perform_behind_the_gate(
@@ -42,14 +45,19 @@ def perform_behind_the_gate(
         if any(isinstance(step, RunStep) for step in stage.steps)
     )
 
-    def enter(who: Identity) -> list[Solution]:
+    def enter(who: Identity, groups: Groups | None) -> list[Solution]:
         return call(
-            lambda send: _perform(plans, wanted, request, replace(world, emit=send), inputs, who, others),
+            lambda send: _perform(plans, wanted, request, replace(world, emit=send), inputs, who, others, groups),
             identity=who,
             on_message=lambda message: world.emit(cast(Event, message)),
         )
 
-    return as_somebody(enter, request.userns, others, bare_too=True)
+    with limited(request.limits if _runs(plans) else UNLIMITED) as groups:
+        return as_somebody(lambda who: enter(who, groups), request.userns, others, bare_too=True)
+
+
+def _runs(plans: list[Plan]) -> bool:
+    return any(isinstance(step, RunStep) for plan in plans for stage in plan.stages for step in stage.steps)
 
 
 def _perform(
@@ -60,6 +68,7 @@ def _perform(
     inputs: Inputs,
     who: Identity,
     others: frozenset[Platform],
+    groups: Groups | None,
 ) -> list[Solution]:
     # Temporary files of this process, unless they lie with the caller's, end with it.
     with Runner(jailed=who.kind == "chroot") as runner, closing(world.store.scratch):
@@ -78,6 +87,7 @@ def _perform(
             mounts=mounts,
             jailed=who.kind == "chroot",
             emulation=emulation(runner, who, others, world.store.root, world.emit),
+            groups=groups,
         )
         solutions = []
         workshop = Workshop(world, inside)

@@ -244,6 +244,7 @@ def _settings(request: BuildRequest) -> Settings:
         hosts=request.add_hosts,
         shm_size=request.shm_size,
         ulimits=request.ulimits,
+        limits=request.limits,
         secrets={secret.id: secret for secret in request.secrets},
         ssh={agent.id: agent for agent in request.ssh},
         allow=frozenset(request.allow),

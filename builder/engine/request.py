@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from builder.image.names import Digest
+from builder.sandbox.groups.limits import UNLIMITED, Limits
 
 OUTPUT_KINDS = ("docker", "oci", "tar", "local", "image", "cacheonly", "registry")
 
@@ -75,6 +76,7 @@ class BuildRequest:
     network: str = "default"
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    limits: Limits = UNLIMITED
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     pull: bool = False

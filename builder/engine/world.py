@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from builder.engine.request import Secret, SshAgent
 from builder.events import Emit
 from builder.plan.steps import AnyStep, RunStep, WorkdirStep
+from builder.sandbox.groups.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.sources.context import Context
     from builder.sandbox.emulation import Emulation
+    from builder.sandbox.groups.delegated import Groups
     from builder.sandbox.runner import Runner
     from builder.snapshot.contract import Snapshotter
     from builder.store.store import Store
@@ -36,6 +38,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    limits: Limits = UNLIMITED
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh: Mapping[str, SshAgent] = field(default_factory=dict)
     allow: frozenset[str] = frozenset()
@@ -46,6 +49,10 @@ class Settings:
 
     def around(self, step: AnyStep) -> Mapping[str, object]:
         """What of this the files that *step* makes may depend on, for its cache key.
+
+        Limits are not among it: they decide whether a command gets through, and how fast, as the machine does that it
+        runs on, and a build that was refused memory has no result. BuildKit hashes the one that it has, the path of
+        ``--cgroup-parent``, with the rest of the operation; where a command is counted changes none of its files.
 
         source   BuildKit, solver/llbsolver/ops/exec.go, CacheMap: of ``--add-host`` the names count, not the addresses
         """
@@ -82,6 +89,7 @@ class Inside:
     key      names the identities' map: what was written under another may not be touched
     mounts   the folder of the cache mounts, owned by this map's root
     jailed   nothing can be mounted for a command (``sandbox.jail``)
+    groups   where commands' control groups are made; None where nothing is limited
     emulation  of other platforms' commands; None where the plans have none
     """
 
@@ -91,3 +99,4 @@ class Inside:
     mounts: Path
     emulation: Emulation | None = None
     jailed: bool = False
+    groups: Groups | None = None

@@ -70,6 +70,7 @@ class Command:
     owners       a file that notes the owners which the command gives to links and special files, where the file system
                  cannot hold them; None: nobody wants to know. ``held_owners``: those that the root has already
     terminal     stdin, stdout and stderr are a terminal that becomes the controlling one
+    group        folder of the control group that it is in from its first instruction on; "": ours
     """
 
     root: tuple[Mount, ...]
@@ -91,14 +92,15 @@ class Command:
     sysctls: tuple[tuple[str, str], ...] = field(default=())
     owners: Path | None = None
     held_owners: tuple[tuple[bytes, tuple[int, int]], ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
     """How a command ended: its exit code, or the signal that ended it (then ``code`` is 128 + signal).
 
-    killed_in   where the kernel killed a process meanwhile since memory ran out: our control ``group``, the ``machine``
-                (where the group's count is not to be seen), or nowhere
+    killed_in   where the kernel killed a process meanwhile since memory ran out: at the command's own ``limit``, in our
+                control ``group``, on the ``machine`` (where the group's count is not to be seen), or nowhere
     """
 
     code: int

@@ -21,6 +21,7 @@ from builder.errors import HostError, ImageError
 from builder.layer import ownership
 from builder.sandbox import launch, surroundings
 from builder.sandbox.command import Command
+from builder.sandbox.groups import entering
 from builder.sandbox.stubs import Points, Stub
 from builder.sandbox.unexpected import MENDS
 from builder.sandbox.users import User, resolve
@@ -39,6 +40,7 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
     raises  CommandFailed if there is no such program; DockerfileError if there is no such user; HostError naming the
             step that this machine refused
     """
+    entrance = entering.entrance(command.group)
     # What is mounted here must not reach the builder's own namespace. mount_namespaces(7), "Shared subtrees"
     with step("making mounts private"):
         syscalls.mount("", "/", "", constants.MS_REC | constants.MS_PRIVATE)
@@ -68,7 +70,7 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
             syscalls.mount_setattr(constants.AT_FDCWD, "/", constants.MOUNT_ATTR_RDONLY)
     report(tuple(points.stubs))
 
-    begin_session(command, user)
+    begin_session(command, user, entrance)
     env = launch.environment(command, user.home)
     with step("dropping rights"):
         top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -77,9 +79,15 @@ def enter(command: Command, report: Callable[[tuple[Stub, ...]], None], supervis
     launch.execute(command.argv, env)
 
 
-def begin_session(command: Command, user: User) -> None:
-    """Limits, streams and a session of its own: the builder's terminal is not the command's."""
+def begin_session(command: Command, user: User, entrance: int) -> None:
+    """Limits, streams and a session of its own: the builder's terminal is not the command's.
+
+    entrance   to the command's control group, -1 for none. What was done before, as mounts and the reading of user
+               files, is the builder's own, and not the command's to pay for
+    """
     launch.set_limits(command)
+    with step("entering the control group"):
+        entering.enter(entrance)
     launch.give_streams(user)
     os.umask(0o022)
     os.setsid()

@@ -9,21 +9,35 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class Kills(NamedTuple):
-    """Processes killed so far. *own* is None where our control group is not to be seen."""
+    """Processes killed so far. *own* is None where our control group is not to be seen.
+
+    reached   how often a command's own limit was, without enough to be freed
+    """
 
     own: int | None
     machine: int
+    reached: int = 0
 
     def since(self, before: Kills) -> str:
-        """Whose process was killed since *before*: ``group``, ``machine`` (nobody tells whose it was), or ""."""
+        """Where one was killed since *before*: ``limit``, ``group``, ``machine`` (nobody tells whose it was), or ""."""
         if self.own is not None and before.own is not None:
-            return "group" if self.own > before.own else ""
+            killed = "limit" if self.reached > before.reached else "group"
+            return killed if self.own > before.own else ""
         return "machine" if self.machine > before.machine else ""
 
 
-def kills() -> Kills:
-    """What the kernel counted until now. Readable for everybody, where it is mounted."""
-    return Kills(_own(), _number(Path("/proc/vmstat")) or 0)
+def kills(group: str = "") -> Kills:
+    """What the kernel counted until now. Readable for everybody, where it is mounted.
+
+    group   folder of the command's control group, if it has one
+    """
+    machine = _number(Path("/proc/vmstat")) or 0
+    if not group:
+        return Kills(_own(), machine)
+    # Without a limit of memory the group has no such file, and is counted with the one above it that has.
+    files = (folder / "memory.events" for folder in (Path(group), *Path(group).parents))
+    own = next((found for file in files if (found := _number(file)) is not None), None)
+    return Kills(own, machine, _number(Path(group) / "memory.events", "oom") or 0)
 
 
 def _own() -> int | None:
@@ -48,10 +62,10 @@ def _own() -> int | None:
     return None
 
 
-def _number(file: Path) -> int | None:
-    """The number in *file*'s line ``oom_kill``."""
+def _number(file: Path, name: str = "oom_kill") -> int | None:
+    """The number in *file*'s line *name*."""
     try:
         lines = file.read_text().splitlines()
     except OSError:
         return None  # the folder is not mounted here, or not readable; the root group has no such file
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)

@@ -82,7 +82,7 @@ class Runner:
             raise InternalError("a command with a terminal needs one as its stdin", code="no-terminal")
         if command.network not in ("host", "none"):
             raise HostError(f"there is no network called {command.network} here", code="unknown-network")
-        kills = memory.kills()
+        kills = memory.kills(command.group)
         with _Descriptors() as own, self._wake(own) as wake:
             ours, theirs = socket.socketpair()
             with ours:
@@ -99,7 +99,9 @@ class Runner:
                 except BaseException:  # an interrupt, too, must leave no command running
                     conversation.end()
                     raise
-        return Done(status=_exit_status(status, kills), stubs=conversation.stubs, put_back=conversation.put_back)
+        return Done(
+            status=_exit_status(status, kills, command.group), stubs=conversation.stubs, put_back=conversation.put_back
+        )
 
     @contextmanager
     def _wake(self, own: _Descriptors) -> Iterator[int]:
@@ -264,13 +266,13 @@ def _become_server(ours: socket.socket, theirs: socket.socket, jailed: bool) -> 
         os._exit(1)
 
 
-def _exit_status(status: int, kills: memory.Kills) -> ExitStatus:
+def _exit_status(status: int, kills: memory.Kills, group: str) -> ExitStatus:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return ExitStatus(code=128 + number, signal=number, killed_in=memory.kills().since(kills))
+        return ExitStatus(code=128 + number, signal=number, killed_in=memory.kills(group).since(kills))
     code = os.WEXITSTATUS(status)
     # A shell says 137 of its child that was killed; a compiler driver 1, and make 2.
-    return ExitStatus(code=code, killed_in=memory.kills().since(kills) if code else "")
+    return ExitStatus(code=code, killed_in=memory.kills(group).since(kills) if code else "")
 
 
 def _cancelled() -> HostError:

@@ -21,6 +21,7 @@ _TITLES = {
     "namespaces": "Namespaces",
     "isolation": "Root file systems (--isolation)",
     "platforms": "Other platforms (--platform)",
+    "limits": "Limits of a command (--memory, --cpu-quota, --cpuset-cpus, --pids-limit)",
     "store": "The store",
 }
 
@@ -95,8 +96,8 @@ COMMAND = Command(
     usage="doctor [OPTIONS]",
     description=(
         "Tells what this machine allows a build, by trying it: as whom commands can run, how root file systems are "
-        "made, whether commands of other platforms run; which ways are taken, and what has to be done for better ones. "
-        "The exit code is 1 where no command can be run."
+        "made, whether commands of other platforms run, whether one can be limited; which ways are taken, and what has "
+        "to be done for better ones. The exit code is 1 where no command can be run."
     ),
     options=(Option(name="json", kind="flag", summary="Print one JSON object"),),
     examples=("pybuild doctor", "pybuild doctor --json", "pybuild --root /scratch/pybuild doctor"),

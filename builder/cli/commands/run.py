@@ -13,6 +13,7 @@ from dataclasses import replace
 from builder.cli.commands import Command
 from builder.cli.container_options import OPTIONS, capabilities, environment, merged, mounts, network
 from builder.cli.environment import Surroundings, passed_on
+from builder.cli.limits import limits
 from builder.cli.options import Parsed
 from builder.cli.storing import complain, open_store, platform, progress
 from builder.cli.values import host, memory, pairs, reject, ulimit
@@ -83,6 +84,7 @@ def _request(parsed: Parsed, world: Surroundings, store: Store, stack: ExitStack
         capabilities=capabilities(parsed),
         shm_size=memory(parsed.value("shm-size"), "--shm-size") if parsed.value("shm-size") else 64 << 20,
         ulimits=tuple(ulimit(text) for text in parsed.many("ulimit")),
+        limits=limits(parsed, len(os.sched_getaffinity(0))),
         isolation=parsed.value("isolation", "auto"),
         userns=parsed.value("userns", "auto"),
         details={"Hostname": hostname or identifier[:12], "Tty": terminal, "OpenStdin": parsed.flag("interactive")},

@@ -15,12 +15,14 @@ from builder.engine.containers.volumes import image_volumes
 from builder.engine.damage import blamed
 from builder.engine.running.copies import own_copies
 from builder.engine.running.foreign import as_somebody, emulation, foreign
+from builder.engine.running.limiting import group_of, limited
 from builder.errors import ImageError, StoreError
 from builder.events import Emit, Note
 from builder.image.configuration import ImageConfig, RunConfig, chain_id
 from builder.image.documents import Descriptor, Manifest, compression_of
 from builder.layer.noted import note_command
 from builder.sandbox.command import Command, ExitStatus, Extra
+from builder.sandbox.groups.limits import UNLIMITED, Limits
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
 from builder.snapshot.drafts import put_back
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from builder.engine.images.kept import Image
     from builder.image.names import Platform
     from builder.sandbox.gate import Identity
+    from builder.sandbox.groups.delegated import Groups
     from builder.snapshot.contract import Draft, Packed, Snapshot, Snapshotter
     from builder.store.store import Store
 
@@ -66,6 +69,7 @@ class RunRequest:
     capabilities: tuple[str, ...] | None = None
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
+    limits: Limits = UNLIMITED
     isolation: str = "auto"
     userns: str = "auto"
     details: Mapping[str, object] = field(default_factory=dict)
@@ -92,16 +96,24 @@ def run(request: RunRequest, store: Store, emit: Emit) -> ExitStatus:
         containers.must_be_free(request.name)
     created = _now()
     others = foreign([request.image.whole()[1].platform])
-    status, snapshot, shelf = as_somebody(
-        lambda who: behind(who, lambda send: _inside(request, store, who, others, send), emit), request.userns, others
-    )
+    with limited(request.limits) as groups:
+        status, snapshot, shelf = as_somebody(
+            lambda who: behind(who, lambda send: _inside(request, store, who, others, groups, send), emit),
+            request.userns,
+            others,
+        )
     if snapshot:
         containers.add(_container(request, status, snapshot, shelf, created))
     return status
 
 
 def _inside(
-    request: RunRequest, store: Store, who: Identity, others: frozenset[Platform], emit: Emit
+    request: RunRequest,
+    store: Store,
+    who: Identity,
+    others: frozenset[Platform],
+    groups: Groups | None,
+    emit: Emit,
 ) -> tuple[ExitStatus, str, str]:
     """How it ended, the snapshot of its root ("" if none is kept), and where that is."""
     with Runner(jailed=who.kind == "chroot") as runner:
@@ -117,7 +129,8 @@ def _inside(
                 extras = (*volumes, *request.extras)
                 if who.kind == "chroot":
                     extras = own_copies(extras, draft.folder / "copies")
-                status = _execute(request, runner, snapshotter, draft, extras)
+                with group_of(groups) as group:
+                    status = _execute(request, runner, snapshotter, draft, extras, group)
                 shutil.rmtree(draft.folder / "copies", ignore_errors=True)
             if not request.keep:
                 return status, "", ""
@@ -131,7 +144,12 @@ def _inside(
 
 
 def _execute(
-    request: RunRequest, runner: Runner, snapshotter: Snapshotter, draft: Draft, extras: tuple[Extra, ...]
+    request: RunRequest,
+    runner: Runner,
+    snapshotter: Snapshotter,
+    draft: Draft,
+    extras: tuple[Extra, ...],
+    group: str,
 ) -> ExitStatus:
     root = draft.folder / "root"
     hostname = request.hostname or request.id[:12]
@@ -154,6 +172,7 @@ def _execute(
         shm_size=request.shm_size,
         ulimits=request.ulimits,
         terminal=request.terminal,
+        group=group,
     )
     if request.capabilities is not None:
         command = replace(command, capabilities=request.capabilities)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine.running.copies import own_copies
+from builder.engine.running.limiting import group_of, reached
 from builder.engine.running.mounting import mounted
 from builder.errors import BuilderError, CommandFailed, DockerfileError, HostError
 from builder.events import StepOutput
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from builder.engine.position import Walk
     from builder.engine.workshop import Workshop
     from builder.image.names import Platform
+    from builder.sandbox.groups.limits import Limits
     from builder.snapshot.contract import Draft
 
 _LITTLE = 1 << 20
@@ -42,6 +44,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
         if inside.jailed:
             extras = own_copies(extras, draft.folder / "copies")
             stack.callback(shutil.rmtree, draft.folder / "copies", ignore_errors=True)
+        group = stack.enter_context(group_of(inside.groups))
         command = Command(
             root=inside.snapshotter.mounts(draft, root),
             root_path=root,
@@ -58,6 +61,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
             security=step.security,
             shm_size=world.settings.shm_size,
             ulimits=world.settings.ulimits,
+            group=group,
         )
         try:
             if inside.emulation is not None:
@@ -69,7 +73,7 @@ def perform_run(step: RunStep, platform: Platform, draft: Draft, workshop: Works
             error.where = error.where or step.where
             raise
     if done.status.code:
-        raise _failure(step, done.status, _little_room(draft.folder))
+        raise _failure(step, done.status, _little_room(draft.folder), world.settings.limits)
     clean_stubs(draft.tree, done.stubs)
     put_back(draft, done.put_back)
     note_command(draft.folder, draft.tree, draft.folder / "command.owners", command.held_owners)
@@ -116,11 +120,13 @@ def _little_room(folder: Path) -> str | None:
     return f"the store's file system has {left} left: pybuild prune makes room, and --root puts the store elsewhere"
 
 
-def _failure(step: RunStep, status: ExitStatus, room: str | None) -> CommandFailed:
+def _failure(step: RunStep, status: ExitStatus, room: str | None, limits: Limits) -> CommandFailed:
     shown = " ".join(step.argv) if len(step.argv) < 2 or step.argv[-2] == "-c" else shlex.join(step.argv)
     ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
     hint = None
-    if status.killed_in:
+    if status.killed_in == "limit":
+        hint = reached(limits)
+    elif status.killed_in:
         hint = _OUT_OF_MEMORY[status.killed_in]
     elif 9 in (status.signal, status.code - 128):
         hint = "it was killed with SIGKILL, and not by the kernel for want of memory, as far as can be seen here"

@@ -27,6 +27,7 @@ from builder.sandbox import launch, orphans
 from builder.sandbox.channel import ERROR, MESSAGE, RESULT, Sender, as_internal
 from builder.sandbox.command import Command
 from builder.sandbox.enter import begin_session, enter_folder, step, user_of
+from builder.sandbox.groups import entering
 from builder.sandbox.jail import equipment, procfs
 from builder.sandbox.jail.places import Places
 from native import constants, syscalls
@@ -120,13 +121,14 @@ def _become(command: Command, tree: Path, sender: Sender, handover: socket.socke
 
 def _enter(command: Command, tree: Path, handover: socket.socket) -> NoReturn:
     keeper, have = os.getppid(), launch.permitted()
+    entrance = entering.entrance(command.group)
     with step("changing the root"):
         os.chroot(tree)
         os.chdir("/")
     user = user_of(command)
     with step(f"entering the working directory {command.cwd}"):
         enter_folder(command.cwd, user)
-    begin_session(command, user)
+    begin_session(command, user, entrance)
     env = launch.environment(command, user.home)
     with step("dropping rights"):
         # Without CAP_SYS_ADMIN no filter is to be had otherwise. seccomp(2), EACCES
