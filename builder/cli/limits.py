@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from builder.cli.options import Option, Parsed
 from builder.cli.values import memory, reject
 from builder.sandbox.groups.limits import DEFAULT_PERIOD, Limits, numbers
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _LEAST = 6 << 20
 _FEWEST, _MOST = 2, 1 << 18
@@ -101,10 +104,12 @@ def _shares(parsed: Parsed) -> int:
     return min(max(shares, _FEWEST), _MOST) if shares else 0
 
 
-def _processors(parsed: Parsed, there: int) -> Decimal:
+def _processors(parsed: Parsed, there: int) -> Decimal | int:
     text = parsed.value("cpus")
     if not text:
-        return Decimal(0)
+        return 0
+    from decimal import Decimal  # as exact as docker's fraction, and for this alone
+
     # source: docker/cli, opts.NanoCPUs, ParseCPUs: nine digits behind the point at most
     if not re.fullmatch(r"[0-9]{0,9}(\.[0-9]{0,9})?", text) or text == ".":
         reject(f"--cpus {text!r} is not a number of processors")

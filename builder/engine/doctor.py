@@ -212,16 +212,17 @@ def _limits() -> Iterator[Rung]:
         "pids": Limits(pids=1 << 16),
     }
     refused: dict[str, HostError] = {}
-    where = ""
+    where: set[str] = set()
     for name, limits in wanted.items():
         try:
             with limited(limits) as groups:
-                where = groups.place if groups else ""
+                where |= {groups.place} if groups else set()
         except HostError as refusal:
             refused[name] = refusal
     kept = ", ".join(name for name in wanted if name not in refused)
     if kept:
-        yield Rung(topic="limits", name=kept, works=True, detail=f"commands get control groups of their own in {where}")
+        detail = f"commands get control groups of their own in {' or '.join(sorted(where))}"
+        yield Rung(topic="limits", name=kept, works=True, detail=detail)
     said: dict[tuple[str, str | None], list[str]] = {}
     for name, error in refused.items():
         reason = error.message.partition(" cannot be kept here: ")[2] or error.message

@@ -121,8 +121,8 @@ def test_a_controller_that_is_not_delegated() -> None:
     facts = Facts(mounted=MOUNTED, groups=(group("/a", controllers=frozenset({"memory", "pids"})),))
     assert refused(facts, Limits(cpuset_cpus="0", cpu_shares=2)) == (
         "--cpu-shares --cpuset-cpus cannot be kept here: the control group /a has no controller cpu cpuset",
-        "have it delegated: as root, systemctl edit user@.service, [Service] Delegate=cpu cpuset pids, and log in again;"
-        " or, where the kernel was told to do without, boot it with cgroup_enable=memory",
+        "have it delegated: as root, systemctl edit user@.service, [Service] Delegate=cpu cpuset pids, and log in "
+        "again; or, where the kernel was told to do without, boot it with cgroup_enable=memory",
     )
 
 

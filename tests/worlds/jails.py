@@ -37,8 +37,13 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
+def refusing() -> tuple[str, ...]:
+    """Words that start what follows them in such a place."""
+    checkout = str(Path(__file__).resolve().parents[2])
+    return (sys.executable, "-c", _REFUSING, checkout)
+
+
 def jailed(bench: Bench) -> Bench:
     """Root's *bench* as a container's root has it: no namespace, no mount."""
-    checkout = str(Path(__file__).resolve().parents[2])
-    launch = (sys.executable, "-c", _REFUSING, checkout, *bench.pybuild.launch)
+    launch = (*refusing(), *bench.pybuild.launch)
     return replace(bench, pybuild=replace(bench.pybuild, launch=launch))

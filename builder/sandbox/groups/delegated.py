@@ -9,7 +9,9 @@ they move into another::
         run-0/  run-1/            memory.max, cpu.max … ; the command, from before its first instruction to its end
 
 A build that is killed leaves its groups, empty, since all of its processes end with it: the next build that wants
-limits in the same place takes the lock and removes them. systemd does, too, where the place is a scope of its own.
+limits, and finds its place there or below, takes the lock and removes them. It also leaves the controllers enabled, and
+then no process can enter the place itself (EBUSY) until somebody disables them, for who enabled them is not known any
+more. Where the place is a scope of systemd's, it is gone with its last process, and all of this with it.
 
 source   Linux, admin-guide/cgroup-v2.rst, "Organizing Processes and Threads", "cgroup.kill", "cgroup.events"
 """
@@ -107,8 +109,12 @@ def delegated(limits: Limits) -> Iterator[Groups]:
     """
     ours = frozenset((os.getpid(), *orphans.descendants(os.getpid())))
     refused: HostError | None = None
+    seen = facts.look(limits.parent)
+    for group in seen.groups:
+        if group.writable:
+            _sweep(group.folder)
     with ExitStack() as stack:
-        for place in places(facts.look(limits.parent), limits, ours, root=os.geteuid() == 0):
+        for place in places(seen, limits, ours, root=os.geteuid() == 0):
             try:
                 groups = stack.enter_context(_opened(place, limits))
             except HostError as error:
@@ -123,7 +129,6 @@ def delegated(limits: Limits) -> Iterator[Groups]:
 
 @contextmanager
 def _opened(place: Place, limits: Limits) -> Iterator[Groups]:
-    _sweep(place.group.folder)
     with ExitStack() as stack:
         with _refused(limits, f"no control group can be made in {place.group.path}"):
             folder, lock = _claim(place.group.folder)
