@@ -211,6 +211,12 @@ class Caller:
         """Whether the caller holds a capability."""
         return bool(int(self.status(b"CapEff"), 16) >> constants.CAPABILITIES[capability] & 1)
 
+    def in_memory(self, device: int) -> bool:
+        """Whether *device*, an st_dev, is a memory file system of the caller's. source: proc_pid_mountinfo(5)."""
+        number = b"%d:%d" % (os.major(device), os.minor(device))
+        with open(self._folder + b"/mountinfo", "rb") as table:
+            return any(line.split(b" ", 3)[2] == number and b" - tmpfs " in line for line in table)
+
     @contextmanager
     def its_root(self) -> Iterator[None]:
         """Meanwhile the caller's root is ours, if it has another one."""

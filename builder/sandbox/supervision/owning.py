@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from builder.errors import HostError
 from builder.layer import noted, ownership
 from builder.sandbox.supervision.caller import AT_FDCWD, Caller, Place
 from builder.sandbox.supervision.credentials import UNCHANGED, Credentials
@@ -22,17 +23,23 @@ class Files:
 
     links   owners of links and special files, by device and inode
     table   receives those noted meanwhile, in the form of ``noted.note``; None: nobody wants to know
+    root    the file system that the command's root is in, as st_dev
+    passing records of files in memory file systems, which take none themselves before Linux 6.6; they end with the
+            command, as /dev/shm and ``--mount=type=tmpfs`` do, and their inode numbers are not used twice
     """
 
     caller: Caller
     links: dict[tuple[int, int], ownership.Owner]
     table: BinaryIO | None
+    root: int = 0
+    passing: dict[tuple[int, int], ownership.Record] = field(default_factory=dict)
 
     def status(self, place: Place) -> os.stat_result:
         """What an image would say of it."""
         path, follow = place
         status = os.stat(path, follow_symlinks=follow)
-        return ownership.told_status(status, ownership.read(path, follow=follow), self._of_link(status))
+        record = ownership.read(path, follow=follow) or self._passing(status)
+        return ownership.told_status(status, record, self._of_link(status))
 
     def recorded(self, place: Place) -> os.stat_result | None:
         """As ``status``, of what anything is recorded of; else None, told cheaply, for it is asked of every file.
@@ -41,9 +48,10 @@ class Files:
         """
         path, follow = place
         record = ownership.read(path, follow=follow)
-        if record is None and not self.links:
+        if record is None and not self.links and not self.passing:
             return None
         status = os.stat(path, follow_symlinks=follow)
+        record = record or self._passing(status)
         owner = self._of_link(status)
         return ownership.told_status(status, record, owner) if record is not None or owner is not None else None
 
@@ -76,7 +84,15 @@ class Files:
         if UNCHANGED in (uid, gid):
             now = self.status(place)
             uid, gid = now.st_uid if uid == UNCHANGED else uid, now.st_gid if gid == UNCHANGED else gid
-        if ownership.give(path, uid, gid, follow=follow):
+        try:
+            held = ownership.give(path, uid, gid, follow=follow)
+        except HostError:
+            if not self._let_pass(place, uid, gid, None):
+                raise
+            return
+        if self.passing:
+            self._forget(place)
+        if held:
             if self.noted(place) is not None:
                 self.note(place, uid, gid)  # the line before says something else
         else:
@@ -102,9 +118,38 @@ class Files:
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
         fd = os.open(path, flags, mode & 0o777 & ~self.caller.umask)
         try:
-            ownership.give(fd, *owner, device=(stat.S_IFMT(mode), rdev), fresh=True)
+            device = stat.S_IFMT(mode), rdev
+            try:
+                ownership.give(fd, *owner, device=device, fresh=True)
+            except HostError:
+                if not self._let_pass((b"self/fd/%d" % fd, True), *owner, device):
+                    raise
         finally:
             os.close(fd)
+
+    def _passing(self, status: os.stat_result) -> ownership.Record | None:
+        return self.passing.get((status.st_dev, status.st_ino)) if self.passing else None
+
+    def _let_pass(self, place: Place, uid: int, gid: int, device: tuple[int, int] | None) -> bool:
+        """Remember here what could not be recorded, if the file's end is the command's."""
+        path, follow = place
+        status = os.stat(path, follow_symlinks=follow)
+        if status.st_dev == self.root or not self.caller.in_memory(status.st_dev):
+            return False
+        old = self._passing(status)
+        device = device or ((old.kind, old.rdev) if old is not None else (0, 0))
+        record = ownership.Record(uid, gid, status.st_uid, status.st_gid, *device)
+        self.passing[status.st_dev, status.st_ino] = record
+        return True
+
+    def _forget(self, place: Place) -> None:
+        """As the file system holds the owner now, all that is left to remember is a device."""
+        path, follow = place
+        status = os.stat(path, follow_symlinks=follow)
+        old = self.passing.pop((status.st_dev, status.st_ino), None)
+        if old is not None and old.kind:
+            told = status.st_uid, status.st_gid
+            self.passing[status.st_dev, status.st_ino] = ownership.Record(*told, *told, old.kind, old.rdev)
 
 
 class Owning:

@@ -83,7 +83,7 @@ def _supervise(wanted: Supervision, listener: int, root: int, command: Command) 
     caller = Caller(Proc(), root)
     table = command.owners.open("ab") if command.owners is not None else None
     caller.come_back()
-    files = Files(caller, _links(command), table)
+    files = Files(caller, _links(command), table, root=os.stat("/").st_dev)
     handlers = _handlers(wanted, files, Listener(listener))
     calls = {key: handlers[name] for key, name in notified.numbers().items() if name in handlers}
     _loop(Listener(listener), caller, calls)
