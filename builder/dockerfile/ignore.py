@@ -6,10 +6,12 @@ Source: github.com/moby/patternmatcher (``ignorefile.ReadAll``, ``MatchesUsingPa
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from builder.dockerfile.ignore_index import Index
 from builder.dockerfile.ignore_patterns import EXACT, PREFIX, SUFFIX, BadPattern, Pattern, clean, compile_pattern
 from builder.dockerfile.source import SourceFile, Span
 from builder.dockerfile.words import GO_SPACE
@@ -32,8 +34,11 @@ class Decision(NamedTuple):
 
 _KEPT = Decision(False)
 
-# Of each run, the pattern that matched the folder or one above it.
-_State = tuple[Pattern | None, ...]
+_FEW = 64
+"""So many patterns are tried one after the other: an index would take longer."""
+
+# By the number of its run, the pattern that matched the folder or one above it.
+_State = dict[int, Pattern]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,13 @@ class _Run:
             or path.endswith(self.suffixes)
             or any(pattern.matches(path) for pattern in self.others)
         ):
-            return next(pattern for pattern in self.patterns if pattern.matches(path))
+            return first_match(self.patterns, path)
         return None
+
+
+def first_match(patterns: Iterable[Pattern], path: str) -> Pattern | None:
+    """The first of *patterns* that matches *path*."""
+    return next((pattern for pattern in patterns if pattern.matches(path)), None)
 
 
 class IgnoreFile:
@@ -74,9 +84,10 @@ class IgnoreFile:
         self.patterns = tuple(patterns)
         self.has_exceptions = any(pattern.negated for pattern in self.patterns)
         self._runs = _runs(self.patterns)
-        self._states: dict[str, tuple[Decision, _State]] = {"": (_KEPT, (None,) * len(self._runs))}
+        self._index = Index([run.patterns for run in self._runs]) if len(self.patterns) > _FEW else None
+        self._states: dict[str, tuple[Decision, _State]] = {"": (_KEPT, {})}
         exceptions = [pattern.text for pattern in self.patterns if pattern.negated]
-        self._exceptions = [_without_final_glob(text) + "/" for text in exceptions]
+        self._exceptions = sorted(_without_final_glob(text) + "/" for text in exceptions)
         self._plain_exceptions = not any(c in text for text in self._exceptions for c in "*[]?^\\")
 
     @classmethod
@@ -127,7 +138,10 @@ class IgnoreFile:
         if not self.has_exceptions:
             return False
         # As fsutil has it: only where every exception is a plain path is it known what they may reach.
-        return not self._plain_exceptions or any(text.startswith(folder + "/") for text in self._exceptions)
+        if not self._plain_exceptions:
+            return True
+        at = bisect_left(self._exceptions, folder + "/")
+        return at < len(self._exceptions) and self._exceptions[at].startswith(folder + "/")
 
     def _walk(self, folder: str) -> tuple[Decision, _State]:
         missing = []
@@ -141,16 +155,18 @@ class IgnoreFile:
 
     def _match(self, path: str, above: _State) -> tuple[Decision, _State]:
         decision = _KEPT
-        state: list[Pattern | None] = []
-        for run, found in zip(self._runs, above, strict=True):
+        state: _State = {}
+        likely = None if self._index is None else self._index.likely(path)
+        for number in range(len(self._runs)) if likely is None else sorted({*above, *likely}):
+            run, found = self._runs[number], above.get(number)
             # A pattern is not tried where it could change nothing. Then it counts as not matched for what is below,
             # which can differ from trying it there: so patternmatcher does it.
             if found is None and run.negated == decision.ignored:
-                found = run.find(path)
-            state.append(found)
+                found = run.find(path) if likely is None else first_match(likely.get(number, ()), path)
             if found:
+                state[number] = found
                 decision = Decision(not run.negated, found.line, ("!" if found.negated else "") + found.text)
-        return decision, tuple(state)
+        return decision, state
 
 
 def _runs(patterns: tuple[Pattern, ...]) -> tuple[_Run, ...]:

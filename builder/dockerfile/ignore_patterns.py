@@ -40,6 +40,7 @@ class Pattern:
     negated   it began with ``!``
     line      in the file, counted from 1; 0 where there is no file
     kind      exact, prefix, suffix (then ``literal`` is compared) or regex (then ``regex`` is)
+    needs     texts that are in each path that it matches
     """
 
     text: str
@@ -48,6 +49,7 @@ class Pattern:
     kind: str
     literal: str
     regex: Expression | None = field(default=None, compare=False)
+    needs: tuple[str, ...] = field(default=(), compare=False)
 
     def matches(self, path: str) -> bool:
         """Whether the path itself is meant; parents are the caller's business."""
@@ -87,14 +89,16 @@ def compile_pattern(text: str, negated: bool, line: int) -> Pattern:
     if kind == EXACT:
         return Pattern(text, negated, line, kind, text)
     if kind == PREFIX:
-        return Pattern(text, negated, line, kind, text[:-2])
+        return Pattern(text, negated, line, kind, text[:-2], needs=(text[:-2],))
     if kind == SUFFIX:
-        return Pattern(text, negated, line, kind, text[2:])
+        # With a slash before it, it is also what stands at the top.
+        return Pattern(text, negated, line, kind, text[2:], needs=(text[2:].removeprefix("/"),))
+    needs = _literals(parts)
     bounded = _bounded(parts)
     if sum(part.startswith((STAR, GLOB, ALL)) for part in bounded) > _MAX_LOOSE:
-        return Pattern(text, negated, line, kind, "", _Automaton(parts))
+        return Pattern(text, negated, line, kind, "", _Automaton(parts), needs)
     try:
-        return Pattern(text, negated, line, kind, "", re.compile("".join(bounded) + r"\Z", re.ASCII))
+        return Pattern(text, negated, line, kind, "", re.compile("".join(bounded) + r"\Z", re.ASCII), needs)
     except re.error as error:
         raise BadPattern(str(error)) from None
 
@@ -172,6 +176,19 @@ def _parts(text: str) -> tuple[list[str], str]:
             if char == "]":
                 kind = REGEX
     return parts, kind
+
+
+def _literals(parts: list[str]) -> tuple[str, ...]:
+    """What stands between the pieces that can match different things."""
+    runs = [""]
+    for part in parts:
+        if len(part) == 1:
+            runs[-1] += part
+        elif len(part) == 2 and part[0] == "\\" and not part[1].isalnum():
+            runs[-1] += part[1]
+        else:
+            runs.append("")
+    return tuple(filter(None, runs))
 
 
 def _escape(char: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
@@ -175,3 +176,51 @@ def test_a_range_that_runs_backwards_is_refused_wherever_it_stands() -> None:
         with pytest.raises(DockerfileError) as caught:
             IgnoreFile.parse(text)
         assert caught.value.code == "bad-ignore-pattern"
+
+
+PIECES = ("a", "b", "ab", "*", "**", "?", "/", "[ab]", "\\*", "!", ".x", "***", "]")
+
+
+def _random_patterns(seed: int, count: int) -> list[str]:
+    chance = random.Random(seed)
+    lines: list[str] = []
+    while len(lines) < count:
+        line = "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 7)))
+        with contextlib.suppress(DockerfileError):
+            IgnoreFile.of([line])
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_many_patterns_those_that_match_are_found_as_of_few(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _random_patterns(seed, 30)
+    chance = random.Random(seed)
+    paths = {"/".join(chance.choice(("a", "b", "ab", "ba.x", "*", "]a")) for _ in range(1 + n % 4)) for n in range(300)}
+    few = IgnoreFile.of(lines)
+    monkeypatch.setattr("builder.dockerfile.ignore._FEW", 0)
+    many = IgnoreFile.of(lines)
+    assert few._index is None
+    assert many._index is not None
+    assert [few.decide(path) for path in sorted(paths)] == [many.decide(path) for path in sorted(paths)]
+
+
+@pytest.mark.parametrize("sign", ["", "!"])
+def test_of_many_patterns_few_are_tried(sign: str) -> None:
+    lines = [sign * (n % 2) + f"*-{n:05}-*.[ch]" for n in range(9_000)]
+    file = IgnoreFile.parse("\n".join(lines))
+    assert file._index is not None
+    assert sum(map(len, file._index.likely("src/x-01234-y.c").values())) < 100
+    assert file.decide("x-01234-y.c") == Decision(True, 1235, "*-01234-*.[ch]")
+    assert file.decide("x-01235-y.c") == Decision(
+        not sign, 1236 if not sign else 0, "*-01235-*.[ch]" if not sign else ""
+    )
+
+
+def test_folders_that_something_is_taken_back_from_are_found_among_many() -> None:
+    lines = ["*", *(f"!keep{n}/deep/file" for n in range(5_000))]
+    file = IgnoreFile.parse("\n".join(lines))
+    assert file.may_take_back_below("keep17")
+    assert file.may_take_back_below("keep17/deep")
+    assert not file.may_take_back_below("keep17/deeper")
+    assert not file.may_take_back_below("keep")
