@@ -119,8 +119,9 @@ class _Decompressor(Protocol):
 class _Decompressing(io.RawIOBase):
     """Reads frame after frame of a compressed stream, at most CHUNK bytes of either side in memory."""
 
-    def __init__(self, kind: str, source: BinaryIO) -> None:
+    def __init__(self, kind: str, source: BinaryIO, *, padded: bool) -> None:
         self._kind = kind
+        self._padded = padded
         self._source = source
         self._fresh, self._errors = _decompressors(kind)
         self._engine: _Decompressor | None = None
@@ -164,11 +165,8 @@ class _Decompressing(io.RawIOBase):
     def _next_frame(self) -> bool:
         if not self._input:
             self._input = self._source.read(CHUNK)
-        if self._frames and self._kind in ("gzip", "xz"):
-            # gzip(1), "CAVEATS", and xz-file-format 2.2: zero bytes may follow, where a medium needs whole blocks
-            while self._input and not (rest := self._input.lstrip(b"\0")):
-                self._input = rest or self._source.read(CHUNK)
-            self._input = self._input.lstrip(b"\0")
+        if self._frames and (self._kind == "xz" or (self._kind == "gzip" and self._padded)):
+            self._skip_zeros()
         if not self._input:
             if not self._frames:
                 raise _broken(self._kind, "it is empty")
@@ -176,6 +174,15 @@ class _Decompressing(io.RawIOBase):
         self._frames += 1
         self._engine = self._fresh()
         return True
+
+    def _skip_zeros(self) -> None:
+        # gzip(1), "CAVEATS", and xz-file-format 2.2: zero bytes may follow, where a medium needs whole blocks
+        padding = self._input[:1] == b"\0"
+        while self._input and not (rest := self._input.lstrip(b"\0")):
+            self._input = rest or self._source.read(CHUNK)
+        self._input = self._input.lstrip(b"\0")
+        if padding and self._input and self._kind == "gzip":
+            raise _broken(self._kind, "something follows the zeros at its end")
 
 
 def _decompressors(kind: str) -> tuple[Callable[[], _Decompressor], tuple[type[BaseException], ...]]:
@@ -235,13 +242,14 @@ def _broken(kind: str, why: str) -> ImageError:
     return ImageError(f"the {kind} stream is damaged: {why}", code="damaged-compression")
 
 
-def decompressed(kind: str, source: BinaryIO) -> BinaryIO:
+def decompressed(kind: str, source: BinaryIO, *, padded: bool = True) -> BinaryIO:
     """The bytes that *source* holds compressed, as a stream; several members or frames follow one another.
 
     ``read(n)`` may give fewer bytes than asked for, but b"" only at the end. *source* stays open.
 
+    padded   zeros may follow a gzip stream, as gzip, pigz and containerd with pigz have it; Go's reader refuses them
     raises   on reading: ImageError (``damaged-compression``)
     """
     if kind == "uncompressed":
         return source
-    return cast(BinaryIO, _Decompressing(kind, source))
+    return cast(BinaryIO, _Decompressing(kind, source, padded=padded))

@@ -1,7 +1,8 @@
 """An archive → a folder of a root, as ADD merges it: what lies there stays, equal names are replaced.
 
 The destination is the archive's root: absolute names, ".." and the targets of links end there. Names that begin with
-".wh." mean nothing special. A file behind a link that leads to nothing in the destination is an error.
+".wh." mean nothing special. A file behind a link that leads to nothing in the destination is an error. What follows
+the archive's end is not read, so that it may be anything, and the stream may be cut there.
 
 source   Dockerfile reference, "ADD --unpack", "Adding local tar archives"; moby/go-archive, Unpack, which BuildKit
          calls in a chroot at the destination: implied folders are 0755 and root's, the root's entry is passed over
@@ -29,7 +30,7 @@ from native import syscalls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extracted:
-    """How many members were extracted, of how many uncompressed bytes, and what could not be kept.
+    """How many members were extracted, with how many bytes of data, and what could not be kept.
 
     owners  of links and special files, by path below the target, that the file system could not hold
     """
@@ -88,8 +89,7 @@ def extract(
     with Reader(_uncompressed(stream), report) as reader, work.tree, translated("cannot extract the archive", work):
         entries = work.run(reader)
         work.tree.settle_times()
-        size = reader.finish()[1]
-    return Extracted(entries=entries, size=size, notes=tuple(work.tree.notes), owners=work.tree.owners)
+    return Extracted(entries=entries, size=work.size, notes=tuple(work.tree.notes), owners=work.tree.owners)
 
 
 class _Extract:
@@ -99,6 +99,7 @@ class _Extract:
         # Like all that COPY and ADD bring: see xattrs.is_capability.
         self.tree = Tree(folder, through_links=False, owner=owner, user_attributes=False)
         self._path = b""
+        self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._path
@@ -110,6 +111,7 @@ class _Extract:
             if not path:
                 continue
             entries += 1
+            self.size += member.size
             if member.kind != b"1":
                 self.tree.place(member, path, reader)
             elif not self.tree.hard_link(path, clean(member.link)):
@@ -140,4 +142,4 @@ def _uncompressed(stream: BinaryIO) -> BinaryIO:
     head = b""
     while len(head) < 6 and (more := stream.read(6 - len(head))):
         head += more
-    return decompressed(sniff(head), cast(BinaryIO, _Prefixed(head, stream)))
+    return decompressed(sniff(head), cast(BinaryIO, _Prefixed(head, stream)), padded=False)

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import random
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +145,69 @@ def test_with_link_an_archive_sees_nothing_that_was_there(bench: Bench) -> None:
     assert tree["dst/l"] == Link("d/f", uid=1, gid=2)
     assert tree["dst/d/f"] == File("f", mode=0o4755, uid=1, gid=2)
     assert list(bench.scratch.iterdir()) == []
+
+
+KINDS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": pyzstd.compress, "tar": bytes}
+GARBAGE = b"garbage, and enough of it for any header"
+
+
+def _tar(end: bytes) -> bytes:
+    """An archive of three files with *end* behind them."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name in ("a", "b", "c"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 20_480
+            tar.addfile(entry, io.BytesIO(random.Random(name).randbytes(entry.size)))
+    return out.getvalue()[: 3 * (512 + 20_480)] + end
+
+
+END, WHOLE = bytes(1024), bytes(10_240)
+
+
+# What BuildKit does with each was tried. A reader of Go's tells what is wrong with the bytes behind the last it gave
+# only when it is asked for more, and nobody asks for more than the archive.
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", [END, WHOLE], ids=["short", "padded"])
+def test_what_follows_an_archive_counts_for_nothing(bench: Bench, kind: str, end: bytes) -> None:
+    compress, tar = KINDS[kind], _tar(end)
+    archives = {
+        "zero": compress(tar) + bytes(1),
+        "zeros": compress(tar) + bytes(512),
+        "garbage": compress(tar) + GARBAGE * 10,
+        "byte": compress(tar) + b"x",
+        "cut": compress(tar)[:-3],
+        "members": compress(tar[:30_000]) + compress(tar[30_000:]),
+        "behind": compress(tar + random.Random(0).randbytes(100_000)),
+    }
+    if kind == "zstd" or (kind, end) == ("tar", END):
+        del archives["cut"]  # its only block, or the end itself, is not whole
+    make(bench.context, {name: File(data) for name, data in archives.items()})
+    for name in archives:
+        bench.add(name, to=f"/{name}/")
+        assert {path for path in read(bench.root) if path.startswith(name)} == {name, *(f"{name}/{x}" for x in "abc")}
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "zstd"])
+@pytest.mark.parametrize("junk", [GARBAGE, bytes(512)], ids=["garbage", "zeros"])
+def test_junk_before_an_archives_end_is_an_error(bench: Bench, kind: str, junk: bytes) -> None:
+    compress, tar = KINDS[kind], _tar(END)
+    archives = {
+        "between": compress(tar[:30_000]) + junk + compress(tar[30_000:]),
+        "endless": compress(_tar(b"")) + junk,
+    }
+    make(bench.context, {name: File(data) for name, data in archives.items()})
+    for name in archives:
+        with pytest.raises(ImageError) as error:
+            bench.add(name, to=f"/{name}/")
+        assert error.value.code == "damaged-compression"
+
+
+def test_xz_may_be_padded_between_its_streams_and_an_archive_may_lack_its_end(bench: Bench) -> None:
+    tar = _tar(END)
+    archives = {"between": lzma.compress(tar[:30_000]) + bytes(512) + lzma.compress(tar[30_000:])}
+    archives |= {kind: compress(_tar(b"")) for kind, compress in KINDS.items()}
+    make(bench.context, {name: File(data) for name, data in archives.items()})
+    for name in archives:
+        bench.add(name, to=f"/{name}/")
+        assert {path for path in read(bench.root) if path.startswith(f"{name}/")} == {f"{name}/{x}" for x in "abc"}

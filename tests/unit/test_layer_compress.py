@@ -93,6 +93,17 @@ def test_zeros_may_follow_gzip() -> None:
     assert plain("gzip", gzip.compress(DATA) + bytes(1000)) == DATA
 
 
+def test_nothing_follows_these_zeros_and_there_are_none_where_go_reads() -> None:
+    with pytest.raises(ImageError) as error:
+        plain("gzip", gzip.compress(DATA) + bytes(1000) + gzip.compress(DATA))
+    assert error.value.message == "the gzip stream is damaged: something follows the zeros at its end"
+    stream = decompressed("gzip", io.BytesIO(gzip.compress(b"x") + bytes(1000)), padded=False)
+    assert stream.read(1) == b"x"
+    with pytest.raises(ImageError) as error:
+        stream.read(1)
+    assert error.value.code == "damaged-compression"
+
+
 def test_a_hostile_window_is_refused() -> None:
     bomb = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
     with pytest.raises(ImageError) as error:

@@ -111,6 +111,8 @@ def _from_stream(stream: int | None, store: Store) -> Path:
     if stream is not None:
         with open(stream, "rb", closefd=False) as file:
             _extract(file, folder, "the context on stdin")
+            while file.read(1 << 20):  # whoever writes it, and padded it, is not to find the pipe broken
+                pass
     return folder
 
 
