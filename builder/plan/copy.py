@@ -9,12 +9,10 @@ import re
 from dataclasses import dataclass, field
 
 from builder.dockerfile.instructions import Add, Copy, Heredoc, Transfer, Word
-from builder.errors import DockerfileError, ImageError
-from builder.image.names import Digest
 from builder.plan.findings import mistake
-from builder.plan.git import BadGitRef, GitRef, parse_git
 from builder.plan.lint import check_ignored
 from builder.plan.paths import as_target
+from builder.plan.remote import git_ref, git_tree, remote_file
 from builder.plan.state import Job, StageState
 from builder.plan.steps import ContextInput, CopyStep, GitTree, InlineFile, RemoteFile
 from builder.plan.titles import title
@@ -127,77 +125,24 @@ def _check_checksum(words: list[tuple[Word, str]], checksum: Word) -> None:
     if len(words) != 1:
         raise mistake("checksum can't be specified for multiple sources", checksum.span, "invalid-checksum")
     word, text = words[0]
-    if not text.startswith(("http://", "https://")) and _git(text, word) is None:
+    if not text.startswith(("http://", "https://")) and git_ref(text, word) is None:
         raise mistake("checksum requires HTTP(S) or Git sources", checksum.span, "invalid-checksum")
-
-
-def _git(text: str, word: Word) -> GitRef | None:
-    try:
-        return parse_git(text)
-    except BadGitRef as e:
-        raise mistake(str(e), word.span, "invalid-git-url") from None
 
 
 def _sorted_out(instruction: Transfer, words: list[tuple[Word, str]], checksum: str) -> _Sources:
     found = _Sources()
     for word, text in words:
-        if ref := _git(text, word):
+        if ref := git_ref(text, word):
             if not isinstance(instruction, Add):
                 raise mistake("source can't be a git ref for COPY", word.span, "remote-source", "ADD can fetch it")
             found.order.append("git")
-            found.git.append(_tree(instruction, word, text, ref, checksum))
+            found.git.append(git_tree(instruction, word, text, ref, checksum))
         elif text.startswith(("http://", "https://")):
             if not isinstance(instruction, Add):
                 raise mistake("source can't be a URL for COPY", word.span, "remote-source", "ADD can fetch it")
             found.order.append("remote")
-            found.remote.append(RemoteFile(url=text, name=_file_name(text), checksum=_digest(instruction, checksum)))
+            found.remote.append(remote_file(instruction, text, checksum))
         else:
             found.order.append("sources")
             found.patterns.append(text or ".")
     return found
-
-
-def _tree(add: Add, word: Word, url: str, ref: GitRef, checksum: str) -> GitTree:
-    keep = add.keep_git_dir
-    if keep is not None and ref.keep_git_dir is not None and keep != ref.keep_git_dir:
-        raise mistake("inconsistent keep-git-dir configuration", word.span, "invalid-git-url")
-    if checksum and ref.checksum and checksum != ref.checksum:
-        raise mistake(f'checksum mismatch "{checksum}" != "{ref.checksum}"', word.span, "invalid-checksum")
-    return GitTree(
-        url=url,
-        remote=ref.remote,
-        ref=ref.ref,
-        subdir=ref.subdir,
-        commit=ref.checksum or checksum,
-        keep_git_dir=bool(keep if ref.keep_git_dir is None else ref.keep_git_dir),
-        submodules=ref.submodules is not False,
-        fetch_by_commit=ref.fetch_by_commit,
-        commit_times=ref.commit_times,
-    )
-
-
-def _digest(add: Transfer, checksum: str) -> str:
-    if not checksum:
-        return ""
-    try:
-        return Digest.parse(checksum)
-    except ImageError as e:
-        word = add.checksum if isinstance(add, Add) else None
-        raise DockerfileError(
-            f"invalid checksum: {e.message}",
-            code="invalid-checksum",
-            where=word.span if word else add.span,
-            hint="write it as sha256: and 64 hexadecimal digits",
-        ) from None
-
-
-def _file_name(url: str) -> str:
-    """The name that a URL's path ends in."""
-    from urllib.parse import unquote, urlsplit  # slow to import, and few Dockerfiles have a URL
-
-    try:
-        path = unquote(urlsplit(url).path)
-    except ValueError:
-        path = ""
-    name = path.rstrip("/").rpartition("/")[2]
-    return name if name not in ("", ".", "..") and "\0" not in name else "__unnamed__"

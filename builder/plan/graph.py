@@ -9,6 +9,7 @@ from builder.dockerfile.instructions import From, Instruction
 from builder.dockerfile.source import Span
 from builder.errors import DockerfileError, ImageError
 from builder.image.names import Platform, Reference
+from builder.plan.contexts import context_named
 from builder.plan.findings import mistake
 from builder.plan.nearest import nearest
 from builder.plan.scope import Scope
@@ -83,21 +84,6 @@ class Graph:
                 if node.parent:
                     waiting.append(node.parent)
         return [node for node in self.stages if id(node) in found and (node is target or not node.is_image)]
-
-
-def context_named(options: Options, name: str, platform: Platform) -> str | None:
-    """The named context that stands for *name* on *platform*, if there is one: ``NAME::PLATFORM`` before ``NAME``.
-
-    source   BuildKit, frontend/dockerui/config.go, NamedContext: the familiar name, without ``:latest``
-    """
-    if not options.contexts or name.lower() in ("scratch", "context"):
-        return None
-    try:
-        familiar = Reference.parse(name).familiar.removesuffix(":latest")
-    except ImageError:
-        familiar = name
-    wanted = (f"{familiar}::{platform}", name, familiar)
-    return next((known for known in wanted if known in options.contexts), None)
 
 
 def base_key(graph: Graph, name: str, where: Span, platform: Platform) -> BaseKey:

@@ -12,8 +12,9 @@ from builder.dockerfile.source import Span
 from builder.dockerfile.words import examine, expand
 from builder.errors import DockerfileError, ImageError
 from builder.image.names import Platform
+from builder.plan.contexts import context_named
 from builder.plan.findings import Findings, mistake
-from builder.plan.graph import Graph, Node, base_key, context_named
+from builder.plan.graph import Graph, Node, base_key
 from builder.plan.lint import check_from
 from builder.plan.nearest import nearest
 from builder.plan.scope import Scope
