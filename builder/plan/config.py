@@ -29,7 +29,7 @@ from builder.dockerfile.instructions import (
     Word,
     Workdir,
 )
-from builder.plan.findings import mistake
+from builder.plan.findings import bounded, mistake
 from builder.plan.history import healthcheck_text, plain_list, quoted, quoted_list
 from builder.plan.lint import check_once, check_ports, check_secret, check_shell_form
 from builder.plan.paths import below, clean
@@ -45,7 +45,6 @@ _SIGNAL = re.compile(
     "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP"
     "|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN([+]([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?"
 )
-_PATH_MAX = 4096  # limits.h; nothing beyond it can be made
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -117,8 +116,7 @@ def workdir(state: StageState, instruction: Workdir, job: Job) -> StageState:
             f"Relative workdir {quoted(written)} can have unexpected results if the base image changes",
         )
     path = below(state.cwd, written)
-    if len(path) > _PATH_MAX:
-        raise mistake(f"the working folder has more than {_PATH_MAX} characters", instruction.span, "path-too-long")
+    bounded(path, "the working folder", instruction.span)
     after = replace(state, workdir_set=True).configured(working_dir=path)
     if path == "/":
         return after.noted("WORKDIR /", job.created)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from builder.dockerfile.instructions import Add, Copy, Heredoc, Transfer, Word
-from builder.plan.findings import mistake
+from builder.plan.findings import bounded, mistake
 from builder.plan.lint import check_ignored
 from builder.plan.paths import as_target
 from builder.plan.remote import git_ref, git_tree, remote_file
@@ -57,6 +57,7 @@ def _transfer(state: StageState, instruction: Transfer, job: Job) -> StageState:
     for pattern in sources.patterns if taken is None else ():
         check_ignored(job, pattern)
     path, is_folder = as_target(state.cwd, target)
+    bounded(path, "the destination", instruction.target.span)
     adds = isinstance(instruction, Add)
     unpack = instruction.unpack if isinstance(instruction, Add) else None
     step = CopyStep(

@@ -13,6 +13,9 @@ from builder.plan.steps import Warning as LintWarning
 MOST_TEXT = 64 << 20
 """Characters that a plan may hold: a value of a megabyte is repeated for each of thousands of commands otherwise."""
 
+PATH_MAX = 4096
+"""Bytes of a path, its NUL among them (limits.h)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -72,3 +75,9 @@ class Findings:
 def mistake(message: str, where: Span, code: str = "invalid-instruction", hint: str | None = None) -> DockerfileError:
     """An error of the Dockerfile at *where*."""
     return DockerfileError(message, code=code, where=where, hint=hint)
+
+
+def bounded(path: str, what: str, where: Span) -> None:
+    """DockerfileError ``path-too-long`` if the kernel takes no such path: it can be neither made nor mounted on."""
+    if len(path) > PATH_MAX:
+        raise mistake(f"{what} has more than {PATH_MAX} characters", where, "path-too-long")

@@ -14,7 +14,7 @@ from builder.dockerfile.instructions import MountFlag
 from builder.dockerfile.numbers import truth
 from builder.dockerfile.source import Span
 from builder.errors import DockerfileError
-from builder.plan.findings import mistake
+from builder.plan.findings import bounded, mistake
 from builder.plan.nearest import nearest
 from builder.plan.paths import below, clean, clean_relative
 from builder.plan.steps import (
@@ -114,6 +114,12 @@ def read_mount(
     for key, raw in flag.options:
         _take(said, key, None if raw is None else expand(raw, flag.span))
     _check(said)
+    mount = _mount(said, cwd, taken, socket, namespace)
+    bounded(mount.target or "", "the mount's target", said.where)
+    return mount
+
+
+def _mount(said: _Said, cwd: str, taken: Input | None, socket: int, namespace: str) -> RunMount:
     match said.kind:
         case "secret":
             return _secret(said, cwd)

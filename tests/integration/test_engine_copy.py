@@ -16,7 +16,7 @@ from trees import MTIME, Device, Fifo, File, Folder, Link, Same, Tree, filled, m
 from builder.engine.copying.copy import Copied, copy
 from builder.engine.copying.workdir import make_workdir
 from builder.engine.sources.context import open_context
-from builder.engine.sources.source import TreeRoot
+from builder.engine.sources.source import TreeRoot, resolve
 from builder.errors import BuilderError, ContextError, DockerfileError
 from builder.plan.steps import InlineFile, WorkdirStep
 
@@ -499,3 +499,45 @@ def test_no_descriptor_is_left_open(bench: Bench) -> None:
     bench.copy("u", to="/x")
     bench.fails("t", to="/dst")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many names the kernel was given to walk, call by call: what grows with the square of a tree's depth."""
+    counts: list[int] = []
+
+    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+            counts.append(os.fspath(path).count("/") + 1 if isinstance(path, str | Path) else 0)
+            return real(path, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "open", counting(os.open))
+    monkeypatch.setattr(os, "stat", counting(os.stat))
+    return counts
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_deep_destination_is_made_name_by_name(bench: Bench, walked: list[int], link: bool) -> None:
+    depth = 1000
+    deep = "/".join(["d"] * depth)
+    bench.context({"f": File("x")})
+    walked.clear()
+    bench.copy("f", to=f"/{deep}/", link=link)
+    assert sum(walked) < 60 * depth
+    walked.clear()
+    make_workdir(WorkdirStep(title="WORKDIR", where=HERE, path="/" + "/".join(["w"] * depth)), bench.root)
+    assert sum(walked) < 60 * depth
+    assert (bench.root / deep / "f").read_text() == "x"
+
+
+def test_what_lies_below_a_missing_folder_is_not_looked_for(bench: Bench, walked: list[int]) -> None:
+    bench.base({"here": Folder(), "link": Link("/here")})
+    walked.clear()
+    missing = "/".join(["m"] * 1000)
+    root = TreeRoot(bench.root, noted={})
+    assert resolve(root, f"link/{missing}") == f"here/{missing}"
+    assert resolve(root, f"{missing}/../../x") == "/".join(["m"] * 998) + "/x"
+    assert resolve(root, "m/../link/n/../../link/x") == "here/x"
+    assert sum(walked) < 200

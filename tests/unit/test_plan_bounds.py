@@ -22,6 +22,21 @@ def test_a_file_has_a_most_of_instructions() -> None:
     [
         ("EXPOSE 1-65535\n" * 4, "too-many-ports", "more than 200000 ports are exposed"),
         ("WORKDIR a\n" * 3000, "path-too-long", "the working folder has more than 4096 characters"),
+        ("COPY f /" + "a/" * 2049 + "\n", "path-too-long", "the destination has more than 4096 characters"),
+        ("ADD <<f /" + "a/" * 2049 + "\nf\n", "path-too-long", "the destination has more than 4096 characters"),
+        (
+            "WORKDIR /" + "a/" * 2000 + "\nCOPY f " + "a/" * 99 + "\n",
+            "path-too-long",
+            "the destination has more than 4096 characters",
+        ),
+        *(
+            (
+                f"RUN --mount={mount},target=/" + "a/" * 2049 + "b a\n",
+                "path-too-long",
+                "the mount's target has more than 4096 characters",
+            )
+            for mount in ("type=bind", "type=cache", "type=tmpfs", "type=secret", "type=ssh")
+        ),
         (
             "ARG A=" + "x" * 60000 + "\n" + "RUN a\n" * 1000,
             "expansion-too-long",

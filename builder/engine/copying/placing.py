@@ -89,25 +89,26 @@ class Tree:
     def enter(self, path: str) -> int:
         """A descriptor of the folder *path*, good until the next call."""
         if path != self._path:
-            self._leave()
+            found = self._base
             if path:
-                if len(path) < _LONGEST:
-                    # No link is in the path, and nobody else writes here: the kernel may walk it.
-                    self._folder = os.open(path, _FOLDER, dir_fd=self._base)
-                else:
-                    self._folder = open_folder(self._base, path)
-                self._path = path
+                # Most often it is one of the last one's: a deep tree is not entered anew from its top each time.
+                inside = bool(self._path) and path.startswith(f"{self._path}/")
+                base, way = (self._folder, path[len(self._path) + 1 :]) if inside else (self._base, path)
+                # No link is in the path, and nobody else writes here: the kernel may walk it.
+                found = os.open(way, _FOLDER, dir_fd=base) if len(way) < _LONGEST else open_folder(base, way)
+            self._leave()
+            self._folder, self._path = found, path
         return self._folder
 
-    def make_folders(self, path: str, mode: int) -> None:
-        """The folder *path* and all above it; those that are new get *mode* and the step's owner.
+    def make_folders(self, path: str, mode: int) -> list[str]:
+        """The folder *path* and all above it; those that are new get *mode* and the step's owner, and are returned.
 
         raises   DockerfileError, code ``not-a-folder``, if something else is in the way
         """
-        done = ""
+        done, new = "", []
         for part in path.split("/") if path else ():
-            done = join(done, part)
-            status = self._reading.lstat(done)
+            above, done = done, join(done, part)
+            status = self._in_folder(above, part)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 if self._is_ours(done):
                     continue
@@ -118,7 +119,15 @@ class Tree:
                         raise self._conflict(f"mkdir /{done}: not a directory", "not-a-folder")
                     self._remove(done)
                 self._mkdir(done)
+                new.append(done)
             self._own_folder(done, mode)
+        return new
+
+    def _in_folder(self, folder: str, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self.enter(folder), follow_symlinks=False)
+        except FileNotFoundError:
+            return None
 
     def _own_folder(self, path: str, mode: int) -> None:
         folder = self.enter(path)

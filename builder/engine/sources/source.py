@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,13 +89,15 @@ class Reader:
     def folder(self, path: str) -> int:
         """A descriptor of the folder *path*, good until the next call. ContextError if it cannot be opened."""
         if path != self._path:
+            # Most often it is one of the last one's: a deep tree is not entered anew from its top each time.
+            inside = bool(self._path) and path.startswith(f"{self._path}/")
+            base, way = (self._folder, path[len(self._path) + 1 :]) if inside else (self._base, path)
+            try:
+                found = open_folder(base, way) if path else self._base
+            except OSError as e:
+                raise unreadable(path, e, self._label) from e
             self._leave()
-            if path:
-                try:
-                    self._folder = open_folder(self._base, path)
-                except OSError as e:
-                    raise unreadable(path, e, self._label) from e
-                self._path = path
+            self._folder, self._path = found, path
         return self._folder
 
     def file(self, folder: str, name: str) -> int:
@@ -279,12 +282,17 @@ def resolve(root: SourceRoot, path: str, *, last: bool = True) -> str:
     done: list[str] = []
     ahead = path.split("/")[::-1]
     links = 0
+    missing = sys.maxsize  # so many names of ``done`` lead to nothing, and what is below need not be looked for
     while ahead:
         part = ahead.pop()
         if part in ("", "."):
             continue
         if part == "..":
             del done[-1:]
+            missing = missing if len(done) >= missing else sys.maxsize
+            continue
+        if len(done) >= missing:
+            done.append(part)
             continue
         here = "/".join((*done, part))
         status = root.lstat(here) if ahead or last else None
@@ -298,4 +306,6 @@ def resolve(root: SourceRoot, path: str, *, last: bool = True) -> str:
             ahead.extend(target.split("/")[::-1])
         else:
             done.append(part)
+            if status is None:
+                missing = len(done)
     return "/".join(done)
