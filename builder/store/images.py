@@ -9,7 +9,7 @@ One small file, replaced durably: a reader sees it before or after a change, nev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,18 @@ class Images:
 
     def tag(self, ref: Reference, descriptor: Descriptor) -> None:
         """Let *ref* name *descriptor*. An image that loses its last name so is kept without one."""
+        self.tag_all((ref,), descriptor)
+
+    def tag_all(self, refs: Iterable[Reference], descriptor: Descriptor) -> None:
+        """Let each of *refs* name *descriptor*, as ``tag`` does, in one change."""
+        names = {str(ref) for ref in refs}
 
         def change(table: _Table) -> None:
             for digest, entry in table.items():
-                if digest != descriptor.digest and str(ref) in entry["names"]:
-                    entry["names"].remove(str(ref))
-            names = _entry(table, descriptor)["names"]
-            if str(ref) not in names:
-                names.append(str(ref))
+                if digest != descriptor.digest and not names.isdisjoint(entry["names"]):
+                    entry["names"] = [name for name in entry["names"] if name not in names]
+            own = _entry(table, descriptor)
+            own["names"] = [*own["names"], *names.difference(own["names"])]
 
         self._change(change)
 

@@ -8,7 +8,7 @@ import pytest
 from builder.errors import ImageError, StoreError
 from builder.image.documents import OCI_MANIFEST, Descriptor
 from builder.image.names import Digest, Reference
-from builder.store import Store
+from builder.store import Store, atomic
 from builder.store.atomic import locked
 
 
@@ -142,6 +142,18 @@ def test_naming_the_same_again_writes_nothing(store):
     before = path.stat().st_ino
     store.images.tag(ONE, A)
     assert path.stat().st_ino == before
+
+
+def test_several_names_are_one_change(store, monkeypatch):
+    names = [Reference.parse(f"app:{n:04}") for n in range(1000)]
+    store.images.tag_all(names[:2], B)
+    written = []
+    real = atomic.write
+    monkeypatch.setattr(atomic, "write", lambda *given, **more: written.append(given) or real(*given, **more))
+    store.images.tag_all([*names, names[7]], A)
+    assert len(written) == 1
+    found = {image.descriptor.digest: image.names for image in store.images.list()}
+    assert found == {A.digest: tuple(names), B.digest: ()}
 
 
 def test_names_given_at_once_are_all_kept(store):

@@ -83,9 +83,9 @@ def _top(images: Sequence[Assembled], world: World) -> Descriptor:
 
 
 def _keep(names: Sequence[Reference], descriptor: Descriptor, world: World) -> None:
-    for name in names:
-        world.store.images.tag(name, descriptor)
-    if not names:
+    if names:
+        world.store.images.tag_all(names, descriptor)
+    else:
         world.store.images.keep(descriptor)
 
 
