@@ -26,6 +26,7 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
     tags = tuple(values.tag(tag) for tag in parsed.many("tag"))
     platforms = parsed.many("platform") or tuple(filter(None, (environ.get("DOCKER_DEFAULT_PLATFORM"),)))
     machines = values.platforms(platforms, os.uname().machine)
+    arguments = _arguments(parsed, environ)
     outs = outputs(
         parsed.many("output"),
         push=parsed.flag("push"),
@@ -37,7 +38,6 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
     )
     secrets, notes = sources.secrets(parsed.many("secret"), environ)
     network = parsed.value("network", "default")
-    arguments, epoch = _arguments(parsed, environ)
     return (
         BuildRequest(
             context=context,
@@ -69,7 +69,6 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
             isolation=parsed.value("isolation", "auto"),
             userns=parsed.value("userns", "auto"),
             reproducible=parsed.flag("reproducible"),
-            source_date_epoch=epoch,
             allow=_entitlements(parsed, network),
             jobs=_jobs(parsed),
             root=store_root(parsed.value("root"), environ),
@@ -92,19 +91,16 @@ def _standard_input(context: str, file: str, fd: int) -> tuple[bytes | None, int
     return text, stream
 
 
-def _arguments(parsed: Parsed, environ: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
-    """The build arguments and SOURCE_DATE_EPOCH, which is one of them where the environment has it."""
+def _arguments(parsed: Parsed, environ: Mapping[str, str]) -> dict[str, str]:
+    """The build arguments, among them SOURCE_DATE_EPOCH where the environment has it."""
     given = values.pairs(parsed.many("build-arg"), "--build-arg", environ)
-    epoch = environ.get("SOURCE_DATE_EPOCH", "")
-    if epoch and not epoch.isdecimal():
-        reject(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds", code="invalid-epoch")
-    if epoch:
+    if epoch := environ.get("SOURCE_DATE_EPOCH", ""):
         # source: docker/buildx, commands/build.go, toOptions
         given.setdefault("SOURCE_DATE_EPOCH", epoch)
     # Docker passes them unless the same name is given in any spelling. source: docker/buildx, build/utils.go
     present = {name.lower() for name in given}
     proxies = {name: value for name, value in proxy_arguments(environ).items() if name.lower() not in present}
-    return proxies | given, int(epoch) if epoch else None
+    return proxies | given
 
 
 def _list(parsed: Parsed, name: str) -> tuple[str, ...]:

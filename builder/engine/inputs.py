@@ -27,7 +27,6 @@ from builder.plan.steps import (
 
 if TYPE_CHECKING:
     from builder.engine.position import Position, Walk
-    from builder.engine.sources.fetched import Fetched
     from builder.engine.workshop import Workshop
     from builder.engine.world import World
 
@@ -39,7 +38,6 @@ class Inputs:
         self._world = world
         self._selections: dict[str, CopyStep] = {}
         self._positions: dict[str, Position] = {}
-        self._fetched: dict[RemoteFile | GitTree, Fetched] = {}
         self._lock = threading.Lock()
 
     def identities(self, step: AnyStep, walk: Walk) -> tuple[str, ...]:
@@ -48,7 +46,7 @@ class Inputs:
             case CopyStep():
                 own = (self._files(step, walk),) if step.sources else ()
                 remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
-                return own + tuple(self.fetched(source).identity for source in remote)
+                return own + tuple(self._world.fetched(source).identity for source in remote)
             case RunStep():
                 return tuple(
                     self._files(mount_step(mount), walk)
@@ -75,15 +73,6 @@ class Inputs:
             self._selections[selection] = step
             self._positions[position.snapshot] = position
         return f"part:{position.snapshot}:{selection}"
-
-    def fetched(self, source: RemoteFile | GitTree) -> Fetched:
-        """The downloaded file or tree; once in a build."""
-        from builder.engine.sources.fetch import fetch
-
-        with self._lock:
-            if source not in self._fetched:
-                self._fetched[source] = fetch(source, self._world.store.tmp(), self._world.settings, self._world.store)
-            return self._fetched[source]
 
     def same(self, old: str, new: str, workshop: Workshop) -> bool:
         """Whether two identities that differ have the same content; False too if a tree is gone."""

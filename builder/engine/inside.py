@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from builder.engine.behind import snapshotter_for
 from builder.engine.inputs import Inputs
-from builder.engine.outputs.rootfs import write_roots
+from builder.engine.outputs.rootfs import Root, write_roots
 from builder.engine.perform import Performer
 from builder.engine.running.foreign import as_somebody, emulation, foreign
 from builder.engine.running.limiting import limited
@@ -92,7 +92,7 @@ def _perform(
         solutions = []
         workshop = Workshop(world, inside)
         for plan in plans:
-            performer = Performer(workshop, inputs)
+            performer = Performer(workshop, world.settings.clamp(plan))
             try:
                 solution = Solver(plan, world, inputs, performer).solve()
                 if wanted.blobs:
@@ -103,14 +103,16 @@ def _perform(
         if wanted.roots:
             with ExitStack() as stack:
                 roots = [
-                    (
-                        plan.platform,
-                        stack.enter_context(workshop.root(solution.target)),
-                        workshop.owners(solution.target),
+                    Root(
+                        platform=plan.platform,
+                        tree=stack.enter_context(workshop.root(solution.target)),
+                        owners=workshop.owners(solution.target),
+                        moment=plan.source_date_epoch if plan.source_date_epoch != world.settings.newest else None,
+                        clamp=world.settings.clamp(plan),
                     )
                     for plan, solution in zip(plans, solutions, strict=True)
                 ]
-                write_roots(wanted.roots, roots, world)
+                write_roots(wanted.roots, roots, world, apart=len(roots) > 1)
         # Not with each step: one call for all costs little, and a kill of this process loses nothing anyway.
         snapshotter.sync()
         return solutions

@@ -13,15 +13,17 @@ from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.numbers import truth
 from builder.dockerfile.parse import parse
 from builder.dockerfile.syntax import asked_for, explain, foreign
-from builder.engine.bases import Bases
+from builder.engine.bases import Bases, is_folder
 from builder.engine.request import BuildRequest
 from builder.engine.sources.arrival import Arrived, arrive, arrive_further
 from builder.engine.sources.context import Context, open_context
+from builder.engine.sources.fetch import Fetches
 from builder.engine.sources.source import TooManyLinks, TreeRoot, resolve
 from builder.engine.world import Settings, World
-from builder.errors import DockerfileError, UsageError
+from builder.errors import DockerfileError
 from builder.events import Note
 from builder.image.names import Platform
+from builder.plan.steps import ContextInput
 
 if TYPE_CHECKING:
     from builder.events import Emit
@@ -62,13 +64,17 @@ def open_world(
     dockerfile = _parsed(text, name, request, emit)
     machine = machine_platform()
     platforms = tuple(Platform.parse(name, machine) for name in request.platforms) or (machine,)
-    contexts = Contexts(request, folder, path, store, settings, remember=remember)
-    settings = _timed(settings, request, contexts)
+    contexts = Contexts(request, arrived, path, store, settings, remember=remember)
+    if request.reproducible and settings.epoch is None:
+        newest = contexts.open("").newest()
+        settings = replace(settings, epoch=newest, newest=newest)
     bases = Bases(store, request.contexts, lambda: _registry(request), pull=request.pull, emit=emit)
     world = World(
         store=store,
         bases=bases,
         context=contexts.open,
+        fetched=Fetches(store, settings).get,
+        moment=contexts.moment,
         settings=settings,
         emit=emit,
     )
@@ -93,9 +99,9 @@ def main_context(request: BuildRequest, store: Store) -> Context:
     raises   ContextError
     """
     settings = _settings(request)
-    folder = _arrive(request, store, settings).folder
-    dockerfile = None if request.dockerfile_text is not None else _path(request, folder)
-    return Contexts(request, folder, dockerfile, store, settings).open("")
+    arrived = _arrive(request, store, settings)
+    dockerfile = None if request.dockerfile_text is not None else _path(request, arrived.folder)
+    return Contexts(request, arrived, dockerfile, store, settings).open("")
 
 
 def _arrive(request: BuildRequest, store: Store, settings: Settings) -> Arrived:
@@ -183,7 +189,7 @@ class Contexts:
     def __init__(
         self,
         request: BuildRequest,
-        folder: Path,
+        main: Arrived,
         dockerfile: Path | None,
         store: Store,
         settings: Settings,
@@ -193,21 +199,34 @@ class Contexts:
         self._remember = remember
         self._settings = settings
         self._request = request
-        self._folder = folder
         self._dockerfile = dockerfile
         self._store = store
+        self._arrived = {"": main}
         self._open: dict[str, Context] = {}
 
     def open(self, name: str) -> Context:
         """The context called *name*; "" is the main one."""
         if name not in self._open:
-            if name:
-                written = self._request.contexts[name]
-                folder = arrive_further(written, self._store, self._settings)
-                self._open[name] = self._opened(name, written, folder, None)
-            else:
-                self._open[name] = self._opened(name, self._request.context, self._folder, self._dockerfile)
+            written = self._request.contexts[name] if name else self._request.context
+            dockerfile = None if name else self._dockerfile
+            self._open[name] = self._opened(name, written, self._arrive(name).folder, dockerfile)
         return self._open[name]
+
+    def moment(self, source: ContextInput) -> int | None:
+        """The time of what the context came as, seconds since the epoch; None for an image, and for a folder, which is
+        as old as its files.
+
+        source   BuildKit, docs/build-repro.md, "SOURCE_DATE_EPOCH"
+        """
+        if source.name and not is_folder(self._request.contexts[source.name]):
+            return None
+        fetched = self._arrive(source.name).fetched
+        return None if fetched is None else fetched.moment()
+
+    def _arrive(self, name: str) -> Arrived:
+        if name not in self._arrived:
+            self._arrived[name] = arrive_further(self._request.contexts[name], self._store, self._settings)
+        return self._arrived[name]
 
     def _opened(self, name: str, written: str, folder: Path, dockerfile: Path | None) -> Context:
         memory = f"context {folder.resolve()}"
@@ -237,7 +256,7 @@ def written_beneath(folder: Path, request: BuildRequest) -> frozenset[str]:
 
 def _settings(request: BuildRequest) -> Settings:
     wanted = frozenset(name.lower() for name in request.no_cache_filter)
-    epoch = request.build_args.get("SOURCE_DATE_EPOCH", "")
+    rewritten = any(output.attributes.get("rewrite-timestamp") == "true" for output in request.outputs)
     return Settings(
         no_cache=lambda stage: request.no_cache or stage.lower() in wanted,
         network="none" if request.network == "none" else "host",
@@ -249,21 +268,7 @@ def _settings(request: BuildRequest) -> Settings:
         ssh={agent.id: agent for agent in request.ssh},
         allow=frozenset(request.allow),
         jobs=request.jobs or os.cpu_count() or 1,
-        epoch=int(epoch) if epoch.isdecimal() else request.source_date_epoch,
+        epoch=request.source_date_epoch,
+        rewrite=rewritten or request.reproducible,
         environment=request.environment,
     )
-
-
-def _timed(settings: Settings, request: BuildRequest, contexts: Contexts) -> Settings:
-    """*settings* for a reproducible build: no time later than SOURCE_DATE_EPOCH, or the context's newest file."""
-    rewritten = any(output.attributes.get("rewrite-timestamp") == "true" for output in request.outputs)
-    if not request.reproducible and not rewritten:
-        return settings
-    if settings.epoch is None and not request.reproducible:
-        raise UsageError(
-            "rewrite-timestamp needs a time to rewrite to",
-            code="no-epoch",
-            hint="set SOURCE_DATE_EPOCH, or use --reproducible, which takes the time of the context's newest file",
-        )
-    epoch = contexts.open("").newest() if settings.epoch is None else settings.epoch
-    return replace(settings, epoch=epoch, clamp=epoch)

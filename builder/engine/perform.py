@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import assert_never
 
 from builder.engine.copying.steps import perform_copy, perform_workdir
-from builder.engine.inputs import Inputs
 from builder.engine.outputs.packed import pack_snapshot
 from builder.engine.position import Position, Walk
 from builder.engine.running.command import perform_run
@@ -34,11 +33,14 @@ class Performed:
 
 
 class Performer:
-    """Performs steps and packs their layers. Used by several threads at once, one for each stage."""
+    """Performs steps and packs their layers. Used by several threads at once, one for each stage.
 
-    def __init__(self, workshop: Workshop, inputs: Inputs) -> None:
+    clamp   no time in a packed layer is later than this, seconds since the epoch; None: as the files are
+    """
+
+    def __init__(self, workshop: Workshop, clamp: int | None = None) -> None:
         self.workshop = workshop
-        self._inputs = inputs
+        self._clamp = clamp
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="pack")
         self._packs: dict[str, Future[None]] = {}
         self._waiting: set[str] = set()  # whose layers are to be packed
@@ -79,7 +81,7 @@ class Performer:
                 case RunStep():
                     perform_run(step, platform, draft, workshop, walk)
                 case CopyStep():
-                    as_keyed = perform_copy(step, draft, workshop, walk, self._inputs)
+                    as_keyed = perform_copy(step, draft, workshop, walk)
                 case WorkdirStep():
                     perform_workdir(step, draft, workshop)
                 case _:
@@ -119,7 +121,7 @@ class Performer:
         layer = self.workshop.snapshotter.get(snapshot)
         if layer is None:
             raise InternalError(f"no snapshot {snapshot}", code="missing-snapshot")
-        pack_snapshot(self.workshop.world.store, self.workshop.snapshotter, layer, self.workshop.world.settings.clamp)
+        pack_snapshot(self.workshop.world.store, self.workshop.snapshotter, layer, self._clamp)
 
     def finish(self, position: Position) -> None:
         """See to it that the store holds all layers of the wanted image as blobs: those of steps, and the base's."""

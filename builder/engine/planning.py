@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder.errors import BuilderError, Place
-from builder.events import LintWarning
+from builder.errors import BuilderError, DockerfileError, Place
+from builder.events import LintWarning, Note
 from builder.image.names import Platform
 from builder.plan.compile import compile_plan, mention, missing_bases
-from builder.plan.steps import Base, BaseKey, Options, Plan
+from builder.plan.scope import dated_by
+from builder.plan.steps import Base, BaseKey, ContextInput, Datable, Options, Plan
 
 if TYPE_CHECKING:
     from builder.engine.opening import Source
@@ -33,6 +34,9 @@ def make_plan(source: Source, request: BuildRequest, platform: Platform, world: 
         for found in plan.warnings:
             link = documentation(found.rule)
             world.emit(LintWarning(found.rule, found.message, link, found.where.describe(), found.where.line))
+    if world.settings.rewrite and plan.source_date_epoch is None:
+        # source: BuildKit, exporter/containerimage/writer.go, rewriteRemoteWithEpoch, which goes on, too
+        world.emit(Note("warning", "rewrite-timestamp: there is no SOURCE_DATE_EPOCH, and times stay as they are"))
     return plan
 
 
@@ -43,7 +47,7 @@ def options_for(
 
     all_stages   look at stages that the target does not need, too
     """
-    return Options(
+    options = Options(
         build_args=request.build_args,
         target=request.target,
         platform=platform,
@@ -56,6 +60,17 @@ def options_for(
         all_stages=all_stages,
         ignore=world.context("").ignore,
     )
+    try:
+        dated = dated_by(source.dockerfile, options)
+    except DockerfileError:
+        return options  # the compiler finds the same mistake, and says it with all others
+    return options if dated is None else replace(options, moments={dated: _moment(dated, world)})
+
+
+def _moment(source: Datable, world: World) -> int | None:
+    if isinstance(source, ContextInput):
+        return world.moment(source)
+    return world.fetched(source).moment(world.store)
 
 
 def answer_bases(source: Source, options: Options, world: World, bases: dict[BaseKey, Base]) -> None:

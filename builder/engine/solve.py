@@ -268,8 +268,8 @@ def look_up(plans: list[Plan], world: World, inputs: Inputs, *, packed: bool) ->
             raise Missed from None
         raise
     if packed:
-        for solution in solutions:
-            _must_be_packed(solution.target, world)
+        for plan, solution in zip(plans, solutions, strict=True):
+            _must_be_packed(solution.target, world, world.settings.clamp(plan))
             # Of a base only the blobs are wanted: they are fetched as they are, nothing is unpacked.
             if solution.target.base is not None:
                 world.bases.fetch(solution.target.base)
@@ -278,6 +278,6 @@ def look_up(plans: list[Plan], world: World, inputs: Inputs, *, packed: bool) ->
     return solutions
 
 
-def _must_be_packed(position: Position, world: World) -> None:
-    if not all(find_packed(world.store, snapshot, world.settings.clamp) for snapshot in position.made):
+def _must_be_packed(position: Position, world: World, clamp: int | None) -> None:
+    if not all(find_packed(world.store, snapshot, clamp) for snapshot in position.made):
         raise Missed

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from builder.engine.request import Secret, SshAgent
 from builder.events import Emit
-from builder.plan.steps import AnyStep, RunStep, WorkdirStep
+from builder.plan.steps import AnyStep, ContextInput, GitTree, Plan, RemoteFile, RunStep, WorkdirStep
 from builder.sandbox.groups.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.sources.context import Context
+    from builder.engine.sources.fetched import Fetched
     from builder.sandbox.emulation import Emulation
     from builder.sandbox.groups.delegated import Groups
     from builder.sandbox.runner import Runner
@@ -29,8 +30,9 @@ class Settings:
     no_cache         a stage's name to whether its steps must be performed anew
     network          of a RUN that asks for the default: ``host`` or ``none``
     jobs             how many stages at once
-    epoch            SOURCE_DATE_EPOCH, in seconds
-    clamp            no time in a layer is later than this, in seconds; None: times are as they are
+    epoch            seconds, where neither the build arguments nor the Dockerfile say what SOURCE_DATE_EPOCH is
+    newest           the time of the context's newest file, where that serves for SOURCE_DATE_EPOCH; else None
+    rewrite          no time in a layer is later than SOURCE_DATE_EPOCH
     """
 
     no_cache: Callable[[str], bool] = lambda _: False
@@ -44,7 +46,8 @@ class Settings:
     allow: frozenset[str] = frozenset()
     jobs: int = 2
     epoch: int | None = None
-    clamp: int | None = None
+    newest: int | None = None
+    rewrite: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def around(self, step: AnyStep) -> Mapping[str, object]:
@@ -63,9 +66,11 @@ class Settings:
                 "shm_size": self.shm_size,
                 "ulimits": self.ulimits,
             }
-        if isinstance(step, WorkdirStep):
-            return {"epoch": self.epoch}
         return {}
+
+    def clamp(self, plan: Plan) -> int | None:
+        """The time that none in the layers and files of *plan* is later than, seconds; None: they are as they are."""
+        return plan.source_date_epoch if self.rewrite else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +78,15 @@ class World:
     """What exists on both sides of the gate.
 
     context   opens a build context by its name ("" is the main one); the same object each time
+    fetched   what a URL or a git repository brings, once in a build
+    moment    the time of a build context's source, seconds since the epoch; None if it has none
     """
 
     store: Store
     bases: Bases
     context: Callable[[str], Context]
+    fetched: Callable[[RemoteFile | GitTree], Fetched]
+    moment: Callable[[ContextInput], int | None]
     settings: Settings
     emit: Emit
 

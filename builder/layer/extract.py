@@ -60,6 +60,23 @@ def is_archive(stream: BinaryIO) -> bool:
     return True
 
 
+def newest(stream: BinaryIO) -> int | None:
+    """The time of the newest file in the archive *stream*, whole seconds since the epoch; None if it is no archive, is
+    damaged, or holds no file.
+
+    source   BuildKit, frontend/dockerfile/dockerfile2llb/epoch.go, archiveMaxTimeFromRef
+    """
+    found: int | None = None
+    try:
+        with Reader(_uncompressed(stream)) as reader:
+            for member in reader:
+                if member.kind in b"01":  # hard links are regular files to Go's FileInfo
+                    found = member.mtime if found is None else max(found, member.mtime)
+    except ImageError:
+        return None
+    return None if found is None else found // 1_000_000_000
+
+
 def extract(
     stream: BinaryIO,
     root: Path,

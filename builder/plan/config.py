@@ -126,6 +126,7 @@ def workdir(state: StageState, instruction: Workdir, job: Job) -> StageState:
         number=job.number,
         path=clean(path),
         user=state.config.user,
+        epoch=job.scope.epoch,
     )
     return after.stepped(f"WORKDIR {path}", job.created, step)
 

@@ -3,28 +3,24 @@
 An environment is a mapping whose order is that of the last setting: a variable that is set anew moves to the end, as
 in BuildKit's ``llb.EnvList``. ARG and ENV share it; what an image keeps of it is ``config``'s business.
 
-source   BuildKit, frontend/dockerfile/dockerfile2llb: buildMetaArgs, dispatchArg, platform.go, epoch.go
+source   BuildKit, frontend/dockerfile/dockerfile2llb: buildMetaArgs, dispatchArg, platform.go
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.words import expand
-from builder.errors import DockerfileError
 from builder.image.names import Platform
-from builder.plan.steps import Options
+from builder.plan.epoch import EPOCH, seconds, source_named
+from builder.plan.steps import Datable, Options
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NOT_IN_ENVIRONMENT = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
 """Arguments that instruct the builder, and reach neither commands nor expansions."""
-
-_EPOCH = "SOURCE_DATE_EPOCH"
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def with_value(env: Mapping[str, str], name: str, value: str) -> dict[str, str]:
@@ -63,9 +59,7 @@ class Scope:
 
 def global_scope(dockerfile: Dockerfile, options: Options) -> Scope:
     """The arguments that FROM sees; DockerfileError if a default cannot be expanded."""
-    values = dict(platform_args(options, _target_name(dockerfile, options)))
-    escape = dockerfile.directives.escape
-    values = with_globals(dockerfile, values, options.build_args)
+    values = _global_values(dockerfile, options)
     build_args = dict(options.build_args)
     epoch = _epoch(dockerfile, options, values, build_args)
     return Scope(
@@ -74,8 +68,13 @@ def global_scope(dockerfile: Dockerfile, options: Options) -> Scope:
         build_args=build_args,
         epoch=epoch,
         proxies=proxy_env(options.build_args),
-        escape=escape,
+        escape=dockerfile.directives.escape,
     )
+
+
+def _global_values(dockerfile: Dockerfile, options: Options) -> dict[str, str]:
+    values = platform_args(options, _target_name(dockerfile, options))
+    return with_globals(dockerfile, values, options.build_args)
 
 
 def with_globals(dockerfile: Dockerfile, values: Mapping[str, str], build_args: Mapping[str, str]) -> dict[str, str]:
@@ -132,36 +131,37 @@ def proxy_env(build_args: Mapping[str, str]) -> tuple[str, ...]:
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
+def dated_by(dockerfile: Dockerfile, options: Options) -> Datable | None:
+    """The source whose time SOURCE_DATE_EPOCH asks for; None where it is a number, or nothing.
+
+    raises   DockerfileError, as ``global_scope`` does
+    """
+    values = _global_values(dockerfile, options)
+    text = _epoch_text(values, options.build_args)
+    return source_named(text, dockerfile, values, options) if text and seconds(text) is None else None
+
+
+def _epoch_text(values: Mapping[str, str], build_args: Mapping[str, str]) -> str | None:
+    """What is said of SOURCE_DATE_EPOCH; None: nothing. A build argument without a value says that there is none."""
+    return build_args[EPOCH] if EPOCH in build_args else values.get(EPOCH) or None
+
+
 def _epoch(dockerfile: Dockerfile, options: Options, values: dict[str, str], build_args: dict[str, str]) -> int | None:
     """The moment that all times are clamped to. *values* and *build_args* get it as a plain number."""
-    text = build_args[_EPOCH] if _EPOCH in build_args else values.get(_EPOCH, "")
-    if not text and _EPOCH not in build_args:
+    text = _epoch_text(values, build_args)
+    if text is None:
         return options.source_date_epoch
-    # "context" asks for the time of the context's source, which a folder does not have.
-    epoch = None if text in ("", "context") else _seconds(dockerfile, text)
+    epoch = seconds(text)
+    if epoch is None and text:
+        epoch = options.moments.get(source_named(text, dockerfile, values, options))
     for mapping in (build_args, values):
-        if _EPOCH in mapping:
+        if EPOCH in mapping:
             if epoch is None:
-                del mapping[_EPOCH]
+                del mapping[EPOCH]
             else:
-                mapping[_EPOCH] = str(epoch)
+                mapping[EPOCH] = str(epoch)
+    # A source without a time leaves it to the caller, as if nothing had been said.
     return options.source_date_epoch if epoch is None and text else epoch
-
-
-def _seconds(dockerfile: Dockerfile, text: str) -> int:
-    if _INTEGER.fullmatch(text) and -(1 << 63) <= int(text) < 1 << 63:
-        return int(text)
-    where = next((s.origin.span for s in dockerfile.stages if s.origin.stage_name == text.lower()), None)
-    if where is not None:
-        raise DockerfileError(
-            f"SOURCE_DATE_EPOCH={text} asks for the time of a stage's source, which is not supported",
-            code="unsupported-epoch",
-            where=where,
-            hint="give SOURCE_DATE_EPOCH in seconds",
-        )
-    raise DockerfileError(
-        f"invalid SOURCE_DATE_EPOCH: {text}", code="invalid-epoch", hint="give it in seconds since 1970"
-    )
 
 
 def same_system(a: Platform, b: Platform) -> bool:

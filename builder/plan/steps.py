@@ -250,13 +250,20 @@ class CopyStep(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkdirStep(Step):
-    """A folder is made, with its parents, owned by ``user`` (as written in USER; "" is root)."""
+    """A folder is made, with its parents, owned by ``user`` (as written in USER; "" is root).
+
+    epoch   SOURCE_DATE_EPOCH: the time of new folders, seconds
+    """
 
     path: str
     user: str = ""
+    epoch: int | None = None
 
 
 AnyStep = RunStep | CopyStep | WorkdirStep
+
+Datable = ContextInput | RemoteFile | GitTree
+"""What SOURCE_DATE_EPOCH can refer to: a build context ("" is the main one), or what a stage fetches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +331,9 @@ class Options:
                         ``::`` and a platform behind it a name is for that platform alone
     labels              ``--label``
     network             of commands that say nothing themselves
-    source_date_epoch   seconds, or None; the build argument SOURCE_DATE_EPOCH comes first
+    source_date_epoch   seconds, or None; what the build argument SOURCE_DATE_EPOCH, or else the file, says comes first
+    moments             the times of the sources that SOURCE_DATE_EPOCH may refer to, as far as they are known and have
+                        one: see ``scope.dated_by``
     explicit_platform   the caller asked for ``platform``: the image says so, whatever its base says
     all_stages          plan unneeded stages too, for ``--check`` without a target
     ignore              the main context's ``.dockerignore``, for the rule CopyIgnoredFile; None: there is none
@@ -338,6 +347,7 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     network: str = "default"
     source_date_epoch: int | None = None
+    moments: Mapping[Datable, int | None] = field(default_factory=dict)
     explicit_platform: bool = True
     all_stages: bool = False
     ignore: IgnoreFile | None = None

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -473,12 +474,12 @@ def test_a_heredoc_becomes_a_file(bench: Bench) -> None:
 
 def test_workdir_makes_folders_for_its_user(bench: Bench) -> None:
     bench.base(USERS | {"srv": Folder(uid=9), "link": Link("/srv")})
-    workdir = WorkdirStep(title="WORKDIR", where=HERE, path="/link//made/by/../app/", user="app:staff")
-    make_workdir(workdir, bench.root, epoch=1000)
+    workdir = WorkdirStep(title="WORKDIR", where=HERE, path="/link//made/by/../app/", user="app:staff", epoch=1000)
+    make_workdir(workdir, bench.root)
     tree = read(bench.root, folder_times=True)
     assert tree["srv"].uid == 9
     assert tree["srv/made"] == tree["srv/made/app"] == Folder(uid=1000, gid=50, mtime=1000)
-    make_workdir(workdir, bench.root, epoch=2000)
+    make_workdir(replace(workdir, epoch=2000), bench.root)
     assert read(bench.root, folder_times=True) == tree
 
 

@@ -153,14 +153,6 @@ class TestSourceDateEpoch:
         made = plan("FROM a\nENV A=1\n")
         assert (made.target.config.created, made.target.history[0].created) == (None, None)
 
-    def test_what_is_no_number_is_refused(self) -> None:
-        error = mistake("FROM a\n", build_args={"SOURCE_DATE_EPOCH": "yesterday"})
-        assert error.message == "invalid SOURCE_DATE_EPOCH: yesterday"
-
-    def test_a_stage_is_named_as_not_supported(self) -> None:
-        error = mistake("FROM a AS src\n", build_args={"SOURCE_DATE_EPOCH": "src"})
-        assert error.code == "unsupported-epoch"
-
     def test_the_calendar_has_an_end(self) -> None:
         error = mistake("FROM a\n", build_args={"SOURCE_DATE_EPOCH": str(1 << 60)})
         assert error.message == f"invalid SOURCE_DATE_EPOCH: {1 << 60} is beyond the year 9999"

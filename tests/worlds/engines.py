@@ -10,6 +10,7 @@ from typing import Any, cast
 from builder.engine.bases import Bases
 from builder.engine.perform import Performed, Performer
 from builder.engine.position import Position, Walk
+from builder.engine.sources.fetch import Fetches
 from builder.engine.world import Settings, World
 from builder.events import Event
 from builder.plan.steps import AnyStep, BaseKey
@@ -34,7 +35,16 @@ def world(store: Store, events: list[Event] | None = None, **settings: Any) -> W
 
     emit = (lambda _: None) if events is None else events.append
     bases = cast("Bases", KnownBases())
-    return World(store=store, bases=bases, context=context, settings=Settings(**settings), emit=emit)
+    chosen = Settings(**settings)
+    return World(
+        store=store,
+        bases=bases,
+        context=context,
+        fetched=Fetches(store, chosen).get,
+        moment=lambda _: None,
+        settings=chosen,
+        emit=emit,
+    )
 
 
 class NoTrees:

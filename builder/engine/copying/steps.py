@@ -14,13 +14,12 @@ from builder.layer.noted import note
 from builder.plan.steps import BindMount, CacheMount, CopyStep, GitTree, RemoteFile, ScratchInput, WorkdirStep
 
 if TYPE_CHECKING:
-    from builder.engine.inputs import Inputs
     from builder.engine.position import Walk
     from builder.engine.workshop import Workshop
     from builder.snapshot.contract import Draft
 
 
-def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, inputs: Inputs) -> bool:
+def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk) -> bool:
     """Copy what the step names into *draft*; whether that is what was hashed."""
     world = workshop.world
     remote: tuple[RemoteFile | GitTree, ...] = (*step.remote, *step.git)
@@ -32,7 +31,7 @@ def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, i
             step,
             source,
             root,
-            fetched={item: inputs.fetched(item) for item in remote},
+            fetched={item: world.fetched(item) for item in remote},
             scratch=draft.folder,
             fresh=draft.parent is None,
             note=lambda text: world.emit(Note("info", text, step.where.describe())),
@@ -47,7 +46,7 @@ def perform_copy(step: CopyStep, draft: Draft, workshop: Workshop, walk: Walk, i
 def perform_workdir(step: WorkdirStep, draft: Draft, workshop: Workshop) -> None:
     """Make the step's folder in *draft*, with its parents."""
     with workshop.snapshotter.view(draft) as root:
-        make_workdir(step, root, fresh=draft.parent is None, epoch=workshop.world.settings.epoch)
+        make_workdir(step, root, fresh=draft.parent is None)
 
 
 def copy_folder(source: Path, target: Path, mount: BindMount | CacheMount) -> None:

@@ -36,8 +36,11 @@ class Assembled:
     config: ImageConfig
 
 
-def layers_of(position: Position, world: World) -> tuple[ImageLayer, ...]:
-    """The layers where a stage ended; the base's under the types and digests that it came with."""
+def layers_of(position: Position, world: World, clamp: int | None = None) -> tuple[ImageLayer, ...]:
+    """The layers where a stage ended; the base's under the types and digests that it came with.
+
+    clamp   no time in the others is later than this, seconds since the epoch; None: as the files are
+    """
     layers = []
     if position.base is not None:
         for descriptor, diff_id, _ in world.bases.find(position.base).layers:
@@ -46,7 +49,7 @@ def layers_of(position: Position, world: World) -> tuple[ImageLayer, ...]:
             )
             layers.append(ImageLayer(descriptor=kept, diff_id=diff_id, created=None))
     for snapshot in position.made:
-        packed = find_packed(world.store, snapshot, world.settings.clamp)
+        packed = find_packed(world.store, snapshot, clamp)
         if packed is None:
             raise InternalError(f"the layer of {snapshot} was not packed", code="layer-not-packed")
         layers.append(ImageLayer(descriptor=packed.descriptor, diff_id=packed.diff_id, created=packed.created))

@@ -53,7 +53,7 @@ def deliver(plans: Sequence[Plan], solutions: Sequence[Solution], request: Build
         images = [
             assemble(
                 plan,
-                recompress(layers_of(solution.target, world), packing, world),
+                recompress(layers_of(solution.target, world, world.settings.clamp(plan)), packing, world),
                 world,
                 annotations=request.annotations,
                 epoch=plan.source_date_epoch,

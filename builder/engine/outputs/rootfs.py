@@ -1,14 +1,17 @@
 """Outputs that are a root file system, written where its owners can be told: behind the gate.
 
-Where several platforms are built, each root has a folder of its own, ``linux_arm64``, in the folder or tar that is
-written. source: BuildKit, exporter/local and exporter/tar
+Where several platforms are built, or one as if it were several, each root has a folder of its own, ``linux_arm64``, in
+the folder or tar that is written. With SOURCE_DATE_EPOCH that is the time of all files.
+
+source   BuildKit, exporter/local and exporter/tar; docs/build-repro.md, "SOURCE_DATE_EPOCH"
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,44 +26,76 @@ if TYPE_CHECKING:
     from builder.layer.changes import Entry
     from builder.layer.ownership import Owners
 
-Root = tuple["Platform", Path, "Owners"]
-"""A root's platform, where it is to be read, and the owners that its links and special files do not tell."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """A root file system that is to be written.
+
+    tree     where it is to be read
+    owners   those that its links and special files do not tell
+    moment   the time of all its files, seconds since the epoch: SOURCE_DATE_EPOCH; None: their own
+    clamp    the time that none of its files is later than, likewise
+    """
+
+    platform: Platform
+    tree: Path
+    owners: Owners
+    moment: int | None = None
+    clamp: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder where there are several."""
+        return str(self.platform).replace("/", "_")
+
+    def entries(self) -> Iterator[Entry]:
+        """All that is in it, with the times that it is to have."""
+        found = scan(self.tree, self.owners)
+        if self.moment is None and self.clamp is None:
+            return iter(found)
+        return (replace(entry, mtime=self._time(entry.mtime)) for entry in found)
+
+    def _time(self, mtime: int) -> int:
+        if self.moment is not None:
+            return self.moment * 1_000_000_000
+        return mtime if self.clamp is None else min(mtime, self.clamp * 1_000_000_000)
 
 
-def write_roots(outputs: Sequence[Output], roots: Sequence[Root], world: World) -> None:
-    """Write *roots* to each of *outputs*."""
-    clamp = world.settings.clamp
+def write_roots(outputs: Sequence[Output], roots: Sequence[Root], world: World, *, apart: bool) -> None:
+    """Write *roots* to each of *outputs*.
+
+    apart   each root has a folder of its own, even if there is but one
+    """
     for output in outputs:
         if output.kind == "local":
-            for platform, tree, owners in roots:
-                dest = output.dest if len(roots) == 1 else str(Path(output.dest, _name(platform)))
-                size = write_folder(
-                    scan(tree, owners), tree, dest, note=lambda text: world.emit(Note("warning", text)), clamp=clamp
-                )
-                world.emit(Exported(output.kind, dest, size, (), ""))
+            for root in roots:
+                _write_local(root, str(Path(output.dest, root.name)) if apart else output.dest, world, apart=apart)
             continue
-        if len(roots) == 1:
-            ((_, tree, owners),) = roots
-            size = write_tar(scan(tree, owners), tree, output.dest, clamp=clamp)
-        else:
+        if apart:
             with _side_by_side(roots, world) as tree:
-                size = write_tar(_prefixed(roots), tree, output.dest, clamp=clamp)
+                size = write_tar(_prefixed(roots), tree, output.dest)
+        else:
+            (root,) = roots
+            size = write_tar(root.entries(), root.tree, output.dest)
         world.emit(Exported(output.kind, output.dest, size, (), ""))
 
 
-def _name(platform: Platform) -> str:
-    return str(platform).replace("/", "_")
+def _write_local(root: Root, dest: str, world: World, *, apart: bool) -> None:
+    size = write_folder(root.entries(), root.tree, dest, note=lambda text: world.emit(Note("warning", text)))
+    if apart and root.moment is not None:
+        os.utime(dest, (root.moment, root.moment))
+    world.emit(Exported("local", dest, size, (), ""))
 
 
-def _sorted(roots: Sequence[Root]) -> list[tuple[str, Path, Owners]]:
-    return sorted(((_name(platform), tree, owners) for platform, tree, owners in roots), key=lambda root: root[:2])
+def _sorted(roots: Sequence[Root]) -> list[Root]:
+    return sorted(roots, key=lambda root: root.name)
 
 
 def _prefixed(roots: Sequence[Root]) -> Iterator[Entry]:
     """All entries of all *roots*, under their folders' names."""
-    for name, tree, owners in _sorted(roots):
-        folder = name.encode()
-        for entry in scan(tree, owners):
+    for root in _sorted(roots):
+        folder = root.name.encode()
+        for entry in root.entries():
             path = folder + b"/" + entry.path if entry.path else folder
             hardlink = None if entry.hardlink is None else folder + b"/" + entry.hardlink
             yield replace(entry, path=path, hardlink=hardlink)
@@ -75,10 +110,10 @@ def _side_by_side(roots: Sequence[Root], world: World) -> Iterator[Path]:
     place = world.store.scratch.folder()
     seen: list[Path] = []
     try:
-        for name, tree, _ in _sorted(roots):
-            target = place / name
+        for root in _sorted(roots):
+            target = place / root.name
             target.mkdir()
-            mounts.perform(mounts.Mount(kind="rbind", source=tree, target=target, read_only=True))
+            mounts.perform(mounts.Mount(kind="rbind", source=root.tree, target=target, read_only=True))
             seen.append(target)
         yield place
     finally:

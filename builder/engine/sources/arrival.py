@@ -8,7 +8,7 @@ source   docker buildx build reference, "Build context"; BuildKit, frontend/dock
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,21 @@ from builder.plan.git import BadGitRef, parse_git
 from builder.plan.steps import GitTree, RemoteFile
 
 if TYPE_CHECKING:
+    from builder.engine.sources.fetched import Fetched
     from builder.engine.world import Settings
     from builder.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """A context in a folder; ``dockerfile`` if what came was a Dockerfile and nothing else."""
+    """A context in a folder; ``dockerfile`` if what came was a Dockerfile and nothing else.
+
+    fetched   what it came as, where it came from elsewhere
+    """
 
     folder: Path
     dockerfile: bytes | None = None
+    fetched: Fetched | None = None
 
 
 def arrive(
@@ -49,9 +54,11 @@ def arrive(
         return Arrived(folder=_from_stream(stream, store))
     remote = _remote(written, keep_git_dir=keep_git_dir, commit_times=commit_times)
     if isinstance(remote, GitTree):
-        return Arrived(folder=fetch(remote, store.tmp(), settings).path())
+        fetched = fetch(remote, store.tmp(), settings)
+        return Arrived(folder=fetched.path(), fetched=fetched)
     if isinstance(remote, RemoteFile):
-        return _from_file(fetch(remote, store.tmp(), settings).path(), written, store)
+        fetched = fetch(remote, store.tmp(), settings)
+        return replace(_from_file(fetched.path(), written, store), fetched=fetched)
     path = Path(written)
     try:
         status = path.stat()
@@ -70,18 +77,19 @@ def arrive(
     return _from_file(path, written, store, tarball=True)
 
 
-def arrive_further(written: str, store: Store, settings: Settings) -> Path:
-    """The folder of a ``--build-context``. What a URL brings is a file called ``context``, whatever it is.
+def arrive_further(written: str, store: Store, settings: Settings) -> Arrived:
+    """A ``--build-context``. What a URL brings is a file called ``context``, whatever it is.
 
     raises   ContextError
     source   BuildKit, frontend/dockerui/namedcontext.go, load
     """
     remote = _remote(written)
     if not isinstance(remote, RemoteFile):
-        return arrive(written, None, store, settings).folder
+        return arrive(written, None, store, settings)
     folder = store.tmp()
-    os.rename(fetch(remote, store.tmp(), settings).path(), folder / "context")
-    return folder
+    fetched = fetch(remote, store.tmp(), settings)
+    os.link(fetched.path(), folder / "context")
+    return Arrived(folder=folder, fetched=fetched)
 
 
 def _remote(written: str, *, keep_git_dir: bool = False, commit_times: bool = False) -> GitTree | RemoteFile | None:

@@ -47,6 +47,7 @@ class Repository:
                 f"cannot fetch {self._shown}: there is no git here", code="no-git", hint="install git, or COPY the tree"
             )
         self._git = program
+        self._moment: int | None = None
 
     def fetched(self) -> Fetched:
         """What will come; the commit is asked for, unless it is written."""
@@ -70,7 +71,7 @@ class Repository:
         identity += f":{source.subdir}" if source.subdir else ""
         identity += "" if source.submodules else "(skip-submodules)"
         identity += "(mtime=commit)" if source.commit_times else ""
-        return Fetched(identity, lambda: self._check_out(ref, commit))
+        return Fetched(identity, lambda: self._check_out(ref, commit), lambda _: self._moment)
 
     def _ask(self) -> tuple[str, str, str]:
         """The full name of the ref, what it points to, and the commit behind that if it is an annotated tag."""
@@ -119,10 +120,10 @@ class Repository:
             self._run("checkout", "--quiet", "--detach", commit, cwd=self._tree)
         if source.submodules and (self._tree / ".gitmodules").exists():
             self._run("submodule", "update", "--init", "--recursive", "--depth=1", cwd=self._tree)
-        moment = self._run("show", "--no-patch", "--format=%ct", "HEAD", cwd=self._tree) if source.commit_times else ""
+        moment = self._moment = int(self._run("show", "--no-patch", "--format=%ct", "HEAD", cwd=self._tree))
         folder = self._subdir() if source.subdir else self._whole()
-        if moment:
-            _stamp(folder, int(moment))
+        if source.commit_times:
+            _stamp(folder, moment)
         return folder
 
     def _get(self, ref: str, commit: str) -> None:

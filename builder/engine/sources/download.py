@@ -93,6 +93,19 @@ def unchanged(source: RemoteFile, settings: Settings, memory: Memory) -> Digest 
         return None  # the download that follows says what is wrong
 
 
+def modified(path: Path) -> int | None:
+    """The time of the file that was fetched to *path*, seconds since the epoch: what ``Last-Modified`` said, or that of
+    the newest file in it, if it is an archive; None if neither is there.
+    """
+    told = int(path.stat().st_mtime)
+    if told:
+        return told
+    from builder.layer.extract import newest  # for archives of servers that say no time
+
+    with open(path, "rb") as file:
+        return newest(file)
+
+
 def _record(url: str) -> str:
     return f"download {url}"
 

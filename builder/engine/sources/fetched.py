@@ -24,11 +24,15 @@ class Fetched:
     """Something that was fetched, or will be when its path is asked for. Used by several threads at once.
 
     identity   ``url:DIGEST`` or ``git:COMMIT…``: equal for equal content
+    moment_of  the time of what lies at the path: see ``moment``
     """
 
-    def __init__(self, identity: str, get: Callable[[], Path]) -> None:
+    def __init__(
+        self, identity: str, get: Callable[[], Path], moment_of: Callable[[Path], int | None] = lambda _: None
+    ) -> None:
         self.identity = identity
         self._get = get
+        self._moment_of = moment_of
         self._path: Path | None = None
         self._lock = threading.Lock()
 
@@ -41,3 +45,20 @@ class Fetched:
             if self._path is None:
                 self._path = self._get()
             return self._path
+
+    def moment(self, memory: Memory | None = None) -> int | None:
+        """The time of the source, seconds since the epoch: a commit's, or what the server says of a file, or else that
+        of the newest file in an archive; None if it has none.
+
+        memory   of what was told before: then nothing is fetched to find it out
+        source   BuildKit, frontend/dockerfile/dockerfile2llb/epoch.go, resolveSourceDateEpochFromState
+        """
+        record = f"moment of {self.identity}"
+        with self._lock:
+            known = {} if memory is None or self._path is not None else memory.memory(record)
+        if isinstance(found := known.get("seconds", ""), int | None):
+            return found
+        moment = self._moment_of(self.path())
+        if memory is not None:
+            memory.remember(record, {"seconds": moment})
+        return moment
