@@ -11,7 +11,7 @@ from builder.cli.limits import limits
 from builder.cli.options import Parsed, boolean
 from builder.cli.outputs import outputs
 from builder.cli.values import reject
-from builder.engine.request import BuildRequest, Output
+from builder.engine.request import BuildRequest, Output, as_several
 from builder.events import Note
 
 
@@ -33,7 +33,7 @@ def compile_request(parsed: Parsed, world: Surroundings) -> tuple[BuildRequest, 
         load=parsed.flag("load"),
         tags=tags,
         context=context,
-        several=len(machines) > 1,
+        several=as_several(arguments, machines),
         terminal=world.stdout.is_terminal(),
     )
     secrets, notes = sources.secrets(parsed.many("secret"), environ)

@@ -112,7 +112,7 @@ def _perform(
                     )
                     for plan, solution in zip(plans, solutions, strict=True)
                 ]
-                write_roots(wanted.roots, roots, world, apart=len(roots) > 1)
+                write_roots(wanted.roots, roots, world, apart=request.several)
         # Not with each step: one call for all costs little, and a kill of this process loses nothing anyway.
         snapshotter.sync()
         return solutions

@@ -13,6 +13,7 @@ from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.numbers import truth
 from builder.dockerfile.parse import parse
 from builder.dockerfile.syntax import asked_for, explain, foreign
+from builder.engine.arguments import heed_arguments
 from builder.engine.bases import Bases, is_folder
 from builder.engine.request import BuildRequest
 from builder.engine.sources.arrival import Arrived, arrive, arrive_further
@@ -56,6 +57,7 @@ def open_world(
 
     remember   keep the hashes of the contexts' files for the next build
     """
+    heed_arguments(request.build_args, emit)
     settings = _settings(request)
     arrived = _arrive(request, store, settings)
     folder = arrived.folder

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from builder.dockerfile.numbers import truth
+from builder.errors import UsageError
 from builder.image.names import Digest
 from builder.sandbox.groups.limits import UNLIMITED, Limits
 
@@ -90,6 +92,37 @@ class BuildRequest:
     jobs: int = 0
     root: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def several(self) -> bool:
+        """Whether what is made is for several platforms, or is one as if it were: an index, a folder for each."""
+        return as_several(self.build_args, self.platforms)
+
+
+def as_several(build_args: Mapping[str, str], platforms: Sequence[str]) -> bool:
+    """Whether the build argument BUILDKIT_MULTI_PLATFORM, or else the number of *platforms*, asks for an index.
+
+    raises   UsageError, worded as BuildKit words it
+    source   BuildKit, frontend/dockerui/config.go, init
+    """
+    several = len(platforms) > 1
+    text = build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+    if not text:
+        return several
+    wanted = truth(text)
+    if wanted is None:
+        raise UsageError(
+            f"invalid boolean value for multi-platform: {text}",
+            code="invalid-value",
+            hint="BUILDKIT_MULTI_PLATFORM is true or false",
+        )
+    if several and not wanted:
+        raise UsageError(
+            "conflicting config: returning multiple target platforms is not allowed",
+            code="invalid-value",
+            hint="BUILDKIT_MULTI_PLATFORM is false, and there are several platforms",
+        )
+    return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -197,3 +198,30 @@ def test_root_file_systems_have_one_time(bench_everyone: Bench) -> None:
     }
     with tarfile.open(archive) as tar_:
         assert {member.mtime for member in tar_} == {OLDER}
+
+
+def test_one_platform_is_made_as_if_it_were_several(bench_everyone: Bench) -> None:
+    bench = bench_everyone
+    bench.write("FROM base\nCOPY f /f\n", {"f": "content\n"})
+    words = ("--build-arg", "BUILDKIT_MULTI_PLATFORM=1")
+    layout = bench.room / "layout"
+    bench.build(*words, "-t", "one:1", output=f"type=oci,dest={layout},tar=false")
+    (top,) = json.loads((layout / "index.json").read_text())["manifests"]
+    assert top["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    index = json.loads((layout / "blobs/sha256" / top["digest"].removeprefix("sha256:")).read_text())
+    (only,) = index["manifests"]
+    name = f"{only['platform']['os']}_{only['platform']['architecture']}"
+    plain, image = bench.image()
+    assert (plain.performed, only["digest"]) == ([], image.digest)
+    bench.build(*words, output=f"type=local,dest={bench.room}/root")
+    assert (bench.room / "root" / name / "f").read_text() == "content\n"
+    bench.build(*words, output=f"type=tar,dest={bench.room}/root.tar")
+    with tarfile.open(bench.room / "root.tar") as tar_:
+        assert f"{name}/f" in tar_.getnames()
+    done = bench.build(*words, "-t", "one:2", output="type=image")
+    assert done.named("exported")[0]["digest"] == top["digest"]
+    refused = bench.text(*words, output=f"type=docker,dest={bench.room}/docker.tar")
+    assert (refused.code, refused.err) == (
+        2,
+        "error[invalid-value]: --output type=docker cannot hold several platforms\nhint: use type=oci,dest=FILE\n",
+    )

@@ -60,7 +60,7 @@ def deliver(plans: Sequence[Plan], solutions: Sequence[Solution], request: Build
             )
             for plan, solution in zip(plans, solutions, strict=True)
         ]
-        descriptor = _top(images, world)
+        descriptor = _top(images, world, several=request.several)
         own = names or _named(output)
         _keep(own, descriptor, world)
         _write(output, descriptor, own, images, solutions, world)
@@ -74,9 +74,9 @@ def _named(output: Output) -> tuple[Reference, ...]:
     return tuple(Reference.parse(name) for name in output.attributes.get("name", "").split(",") if name)
 
 
-def _top(images: Sequence[Assembled], world: World) -> Descriptor:
+def _top(images: Sequence[Assembled], world: World, *, several: bool) -> Descriptor:
     """The one image's manifest, or an index of all."""
-    if len(images) == 1:
+    if not several:
         return replace(images[0].descriptor, platform=None)
     data = Index(media_type=OCI_INDEX, manifests=tuple(image.descriptor for image in images)).bytes()
     return Descriptor(media_type=OCI_INDEX, digest=world.store.blobs.write(data), size=len(data))
