@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.engine.request import Secret, SshAgent
 from builder.events import Emit
-from builder.plan.steps import AnyStep, ContextInput, GitTree, Plan, RemoteFile, RunStep, WorkdirStep
+from builder.plan.steps import AnyStep, ContextInput, GitTree, Plan, RemoteFile, RunStep
 from builder.sandbox.groups.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:

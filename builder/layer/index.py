@@ -47,14 +47,13 @@ class Comparison:
     """A tree compared with what it was.
 
     now      what it is
-    touched  paths of which the state is another one, and the number of names that the file has; of folders those whose
-             mode, owner or attributes changed
+    touched  paths of which the state is another one; of folders those whose mode, owner or attributes changed
     stirred  folders that were touched at all: their times may be others
     gone     paths that are not there any more
     """
 
     now: Index = field(default_factory=Index)
-    touched: dict[bytes, int] = field(default_factory=dict)
+    touched: set[bytes] = field(default_factory=set)
     stirred: list[bytes] = field(default_factory=list)
     gone: set[bytes] = field(default_factory=set)
 
@@ -87,7 +86,7 @@ def compare(before: Index, root: Path) -> Comparison:
     was, known = before.known.get, found.now.known
     for path, status in walk(root):
         now, old = state(status), was(path)
-        mode, names = now[4], status.st_nlink
+        mode = now[4]
         is_folder = stat.S_ISDIR(mode)
         if old is not None and old[0] == now:
             known[path] = old
@@ -96,13 +95,13 @@ def compare(before: Index, root: Path) -> Comparison:
             known[path] = now, held
             found.stirred.append(path)
             if old is None or (old[0][4:], old[1]) != (now[4:], held):
-                found.touched[path] = names
+                found.touched.add(path)
         else:
             known[path] = now, _NONE
-            found.touched[path] = names
+            found.touched.add(path)
             if stat.S_ISSOCK(mode):
                 found.now.sockets.append(path)
-        if names > 1 and not is_folder:
+        if status.st_nlink > 1 and not is_folder:
             found.now.linked.setdefault(now[0], []).append(path)
     found.gone = before.known.keys() - found.now.known.keys()
     return found

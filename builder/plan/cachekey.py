@@ -28,7 +28,7 @@ from builder.plan.steps import (
     WorkdirStep,
 )
 
-_VERSION = "2"
+_VERSION = "3"
 """Of what the parts mean: raised when an equal step would be performed differently."""
 
 _NOTHING: Mapping[str, Any] = {}

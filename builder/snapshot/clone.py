@@ -23,7 +23,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 from builder.errors import HostError, ImageError, StoreError
@@ -39,7 +39,7 @@ from builder.snapshot.contract import Draft, Packed, Snapshot
 from builder.snapshot.copying import copy_merged
 from builder.snapshot.drafts import CopiedDraft, ready, wait
 from builder.snapshot.merging import Source, place_of
-from builder.snapshot.sameness import settle
+from builder.snapshot.sameness import Below, settle
 from builder.snapshot.shelf import Shelf
 from builder.snapshot.unpacking import base_id, is_base
 from native.mounts import Mount
@@ -176,19 +176,27 @@ class Clone:
         assert isinstance(draft, CopiedDraft)
         found = indexing.compare(draft.before, draft.tree)
         with ExitStack() as stack:
-            settle(draft.before, found, draft.parted, draft.tree, partial(self._below, draft, stack, []))
+            settle(draft.before, found, draft.parted, draft.tree, self.owners(draft), self._below(draft, stack))
         told = indexing.told(draft.before, found)
         thinning.remember(draft.folder, told, found, draft.tree)
         snapshot = self._shelf.finish(draft)
         self._last.made = snapshot.id, found.now
         return snapshot
 
-    def _below(self, draft: Draft, stack: ExitStack, sources: list[Source], path: bytes) -> bytes:
-        """Where the parent's file *path* is; its *sources* are looked for when first needed, and used with *stack*."""
-        if not sources:
+    def _below(self, draft: Draft, stack: ExitStack) -> Below:
+        """The parent of *draft*, of which the trees are looked for when first needed, and used with *stack*."""
+
+        @cache
+        def parent() -> tuple[list[Source], dict[bytes, Owner]]:
             assert draft.parent is not None
-            sources += stack.enter_context(self._sources(draft.parent))
-        return place_of(sources, path)
+            sources = stack.enter_context(self._sources(draft.parent))
+            return sources, _owners(sources)
+
+        def below(path: bytes) -> tuple[bytes, Owner | None]:
+            sources, owners = parent()
+            return place_of(sources, path), owners.get(path)
+
+        return below
 
     def discard(self, draft: Draft) -> None:
         """See the contract."""

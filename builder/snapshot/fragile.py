@@ -21,8 +21,9 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from builder.layer.index import State, state
 from builder.layer.marks import FILES
-from builder.layer.scan import State, state, walk
+from builder.layer.scan import walk
 from builder.layer.xattrs import is_capability, read, write
 from builder.snapshot.lowers import Lowers
 from native import syscalls

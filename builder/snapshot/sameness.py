@@ -19,6 +19,7 @@ from pathlib import Path
 
 from builder.layer import xattrs
 from builder.layer.index import Comparison, Index, state
+from builder.layer.ownership import Owner, Owners
 from builder.snapshot.copying import copy_file
 
 Parted = list[list[bytes]]
@@ -26,19 +27,23 @@ Parted = list[list[bytes]]
 
 
 def looks_same(status: os.stat_result, old: os.stat_result) -> bool:
-    """Whether all but attributes and content is equal, of two regular files.
+    """Whether all but attributes and content is equal, of two files that are no folders.
 
-    A file with several names is never the same, for the names are a change.
+    How many names one has does not matter: of a file that was given another name only that name is new, and in the
+    layer it is a file of its own (BuildKit util/overlay, compareSysStat).
     """
-    if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
-        return False
-    return (old.st_mode, old.st_uid, old.st_gid, old.st_size, old.st_mtime_ns) == (
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-        status.st_size,
-        status.st_mtime_ns,
-    )
+    return _looks(old) == _looks(status)
+
+
+def _looks(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size, status.st_mtime_ns)
+
+
+def equal_content(one: bytes, other: bytes, mode: int) -> bool:
+    """Whether two files of this *mode* hold the same, or are links to the same."""
+    if stat.S_ISREG(mode):
+        return equal_data(one, other)
+    return not stat.S_ISLNK(mode) or os.readlink(one) == os.readlink(other)
 
 
 def equal_data(one: bytes, other: bytes) -> bool:
@@ -66,23 +71,29 @@ def part(tree: Path, index: Index) -> Parted:
     return parted
 
 
-def settle(before: Index, found: Comparison, parted: Parted, tree: Path, below: Callable[[bytes], bytes]) -> None:
+Below = Callable[[bytes], tuple[bytes, Owner | None]]
+"""Of a path that the parent has: the place of its file, and the owner noted of it, if it is a link or special file."""
+
+
+def settle(before: Index, found: Comparison, parted: Parted, tree: Path, owners: Owners, below: Below) -> None:
     """Take out of *found*, a draft compared with what it was *before*, what is no change.
 
     Files that are equal to those below are taken as they are now; of *parted* names those that nobody touched are
     joined, wherever they are by now.
 
-    below   the place of a path's file in the parent, where the path is one of *before*
+    owners   of links and special files, as they were noted in *tree*
     """
     root = os.fsencode(tree) + b"/"
     whole = _untouched(before, found, parted)
     kept = {path for paths in whole for path in paths}
-    for path, names in list(found.touched.items()):
+    for path in list(found.touched):
         now, old = found.now.known[path][0], before.known.get(path)
-        if path in kept or names > 1 or old is None or not stat.S_ISREG(now[4]) or old[0][2:] != now[2:]:
+        # Equal but for inode and ctime.
+        if path in kept or old is None or stat.S_ISDIR(now[4]) or old[0][2:] != now[2:]:
             continue
-        if _equal(root + path, below(path)):
-            del found.touched[path]
+        place, owner = below(path)
+        if owners.get(path) == owner and _equal(root + path, place, now[4]):
+            found.touched.discard(path)
     for paths in whole:
         _join(root, paths, found.now)
 
@@ -101,8 +112,10 @@ def _untouched(before: Index, found: Comparison, parted: Parted) -> Parted:
     return [sorted(paths, key=lambda path: path.split(b"/")) for paths in out if len(paths) > 1]
 
 
-def _equal(here: bytes, below: bytes) -> bool:
-    return xattrs.read(here) == xattrs.read(below) and equal_data(here, below)
+def _equal(here: bytes, below: bytes, mode: int) -> bool:
+    if stat.S_ISREG(mode) and xattrs.read(here) != xattrs.read(below):
+        return False
+    return os.lstat(below).st_rdev == os.lstat(here).st_rdev and equal_content(here, below, mode)
 
 
 def _join(root: bytes, paths: list[bytes], now: Index) -> None:

@@ -23,7 +23,7 @@ from builder.layer.marks import DEVICES, Marks
 from builder.layer.ownership import Owners
 from builder.layer.scan import Attributes, Links, entry, open_folder, walk
 from builder.snapshot.lowers import Lowers
-from builder.snapshot.sameness import equal_data, looks_same
+from builder.snapshot.sameness import equal_content, looks_same
 
 _ESCAPED = OVERLAY + b"overlay."
 _FUSE = b"user.fuseoverlayfs."
@@ -87,10 +87,9 @@ class _Upper:
                 yield Removed(path)
             return
         held = kept(self._attributes.xattrs(path, status.st_mode))
-        made = self._entry(path, status, held)
         if found is None or not self._same(path, held, status, found):
             yield from self._told(path)
-            yield made
+            yield self._entry(path, status, held)
 
     def _folder(self, base: int, path: bytes, status: os.stat_result, found: bytes | None) -> Iterator[Change]:
         held = kept(self._attributes.xattrs(path, status.st_mode))
@@ -166,8 +165,12 @@ class _Upper:
 
     def _same(self, path: bytes, held: dict[bytes, bytes], status: os.stat_result, found: bytes) -> bool:
         """Whether the file is equal to the one below: it was copied up, and then not changed."""
-        here = os.fsencode(self._upper) + b"/" + path
-        return looks_same(status, os.lstat(found)) and kept(xattrs.read(found)) == held and equal_data(found, here)
+        if not looks_same(status, os.lstat(found)):
+            return False
+        # What was noted of a link's owner was noted anew; the layer below may have another.
+        if kept(xattrs.read(found)) != held if stat.S_ISREG(status.st_mode) else path in self._owners:
+            return False
+        return equal_content(found, os.fsencode(self._upper) + b"/" + path, status.st_mode)
 
 
 def _is_above(folder: bytes, path: bytes) -> bool:
