@@ -58,19 +58,19 @@ class Finding:
 
 
 def lint(dockerfile: Dockerfile) -> tuple[Finding, ...]:
-    """The findings of all textual rules, whether or not the file says to skip them, in the order of the file."""
-    found = [
-        *(Finding("NoEmptyContinuation", "Empty continuation line", span) for span in dockerfile.shadowed_lines),
-        *_stage_names(dockerfile),
-        *_casing(dockerfile),
-    ]
+    """The findings of all textual rules, whether or not the file says to skip them, in the order of the lines.
+
+    Those of one line come as BuildKit finds them: parsing, it looks at each instruction, and then at all of them.
+    """
+    found = [Finding("NoEmptyContinuation", "Empty continuation line", span) for span in dockerfile.shadowed_lines]
     for argument in dockerfile.globals:
         found += _description("ARG", argument, [pair.key.text for pair in argument.pairs])
     for index, stage in enumerate(dockerfile.stages):
         found += _from(stage.origin)
         for instruction in stage.instructions:
             found += _instruction(instruction, index)
-    return tuple(sorted(found, key=lambda finding: (finding.span.line, finding.span.column)))
+    found += [*_stage_names(dockerfile), *_casing(dockerfile)]
+    return tuple(sorted(found, key=lambda finding: finding.span.line))
 
 
 def documentation(rule: str) -> str:

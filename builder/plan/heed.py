@@ -19,23 +19,26 @@ from builder.plan.steps import Warning as LintWarning
 BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that takes the place of the file's own ``# check=``."""
 
+_LATE = {"LegacyKeyValueFormat": 1, "SecretsUsedInArgOrEnv": 2}
+"""Rules that look at an instruction after its variables were replaced, in their order."""
+
 _ABOVE = re.compile(r"#?[ \t]*check[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 
 
 def heeded(
     dockerfile: Dockerfile, options: Options, findings: Iterable[Finding], planned: Collection[int]
 ) -> tuple[LintWarning, ...]:
-    """The findings, and those of the text, that are not to be skipped, in the order of the file, once for each line.
+    """The findings, and those of the text, that are not to be skipped, in the order of the lines.
 
     planned  the indices of the stages that are built
     """
     check = _check(dockerfile, options)
-    kept: dict[tuple[str, str, int], LintWarning] = {}
+    kept: list[LintWarning] = []
     for finding in (*_textual(dockerfile, planned), *findings):
         found = finding.warning
         if _above(check, finding.comment).heeds(found.rule, experimental=found.rule in EXPERIMENTAL):
-            kept.setdefault((found.rule, found.message, found.where.line), found)
-    return tuple(sorted(kept.values(), key=lambda warning: warning.where.line))
+            kept.append(found)
+    return tuple(sorted(kept, key=lambda warning: (warning.where.line, _LATE.get(warning.rule, 0))))
 
 
 def violation(dockerfile: Dockerfile, options: Options, warnings: Collection[LintWarning]) -> DockerfileError | None:

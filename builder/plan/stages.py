@@ -57,8 +57,8 @@ def target_of(graph: Graph) -> Node:
 def _add_stage(graph: Graph, index: int, text: StageText, findings: Findings) -> None:
     origin, scope = text.origin, graph.scope
     name = examine(origin.image.text, scope.values, escape=scope.escape, where=origin.image.span)
-    platform = _platform(graph, origin)
     check_from(findings, origin, name, scope)
+    platform = _platform(graph, origin)
     if not name.text:
         raise mistake(
             f"base name ({origin.image.text}) should not be blank",

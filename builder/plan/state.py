@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from builder.dockerfile.instructions import Instruction, Word
+from builder.dockerfile.instructions import Add, Copy, Instruction, Run, Word
 from builder.dockerfile.source import Span
 from builder.dockerfile.words import Expansion, examine
 from builder.image.configuration import HistoryEntry, ImageConfig, RunConfig
@@ -154,8 +154,10 @@ class Job:
         """Warn of variables that nobody declared."""
         if not expansion.unset:
             return
-        # BuildKit tells the line on which the instruction begins.
-        where = where if where.line == self.instruction.span.line else self.instruction.span
+        # BuildKit tells the instruction's first line; and its here-documents, if it has any.
+        whole = with_heredocs(self.instruction)
+        if where.line != whole.line or whole is not self.instruction.span:
+            where = whole
         declared = {name for name, _ in state.args} | NOT_IN_ENVIRONMENT
         for name in expansion.unset:
             if name not in declared:
@@ -163,8 +165,17 @@ class Job:
                 self.warn("UndefinedVar", undefined(f"Usage of undefined variable '${name}'", name, known), where)
 
     def warn(self, rule: str, message: str, where: Span | None = None) -> None:
-        """Note what a lint rule found about the instruction."""
-        self.findings.warn(rule, message, where or self.instruction.span, self.instruction.comment)
+        """Note what a lint rule found about the instruction, with its here-documents unless *where* says less."""
+        self.findings.warn(rule, message, where or with_heredocs(self.instruction), self.instruction.comment)
+
+
+def with_heredocs(instruction: Instruction) -> Span:
+    """The instruction to the end of its last here-document."""
+    span = instruction.span
+    documents = instruction.heredocs if isinstance(instruction, Add | Copy | Run) else ()
+    # A trigger stands where its FROM does, and its documents elsewhere.
+    lines = sum(document.raw.count("\n") + 1 for document in documents if document.span.file is span.file)
+    return replace(span, end_line=span.end_line + lines, end_column=0) if lines else span
 
 
 def undefined(message: str, name: str, known: Iterable[str]) -> str:

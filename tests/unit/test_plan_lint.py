@@ -6,6 +6,9 @@ import pytest
 from plans import ARM64, image, mistake, plan, rules
 
 from builder.dockerfile.ignore import IgnoreFile
+from builder.dockerfile.parse import parse
+from builder.plan.check import check
+from builder.plan.steps import Options
 
 
 @pytest.mark.parametrize(
@@ -188,5 +191,30 @@ def test_a_source_that_is_ignored_is_found(line: str, patterns: str, found: list
     assert [message for rule, message, _ in rules(made) if rule == "CopyIgnoredFile"] == found
 
 
-def test_a_finding_is_told_once_for_a_line() -> None:
-    assert len(rules(plan("FROM a\nCOPY $A $A /x/\n"))) == 1
+def test_a_finding_is_told_for_each_word_of_a_line() -> None:
+    assert len(rules(plan("FROM a\nCOPY $A $A$A /x/\n"))) == 2
+
+
+def test_what_is_found_on_one_line_comes_in_the_order_of_parsing_then_expanding() -> None:
+    found = rules(plan("from a as B\nFROM a AS b\nENV TOKEN $X\n"))
+    assert [(rule, line) for rule, _, line in found] == [
+        ("StageNameCasing", 1),
+        ("ConsistentInstructionCasing", 1),
+        ("DuplicateStageName", 2),
+        ("UndefinedVar", 3),
+        ("LegacyKeyValueFormat", 3),
+        ("SecretsUsedInArgOrEnv", 3),
+    ]
+
+
+def test_a_finding_reaches_to_the_end_of_the_here_documents() -> None:
+    made = plan("FROM a\nCOPY <<one <<two \\\n  /x/\n$A\none\ntwo\n")
+    assert [(found.where.line, found.where.end_line) for found in made.warnings] == [(2, 6)]
+
+
+def test_an_undeclared_variable_is_told_beside_the_platform_that_it_leaves_empty() -> None:
+    source = parse(b"FROM --platform=$X a\n", "Dockerfile")
+    checked = check(source, Options(), {})
+    assert [found.rule for found in checked.warnings] == ["UndefinedArgInFrom"]
+    assert checked.error is not None
+    assert checked.error.message == "empty platform value from expression $X"
