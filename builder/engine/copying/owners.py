@@ -52,8 +52,11 @@ def resolve_owner(
 
 
 def _number(text: str, where: Span) -> int | None:
-    """The number that *text* is, or None: then it is a name. Go's ParseInt of 32 bits decides which."""
-    if text == "root":
+    """The number that *text* is, or None: then it is a name. Go's ParseInt of 32 bits decides which.
+
+    No name at all is 0: BuildKit sends the number then, which nobody has set (client/llb/fileop.go, UserOpt.marshal).
+    """
+    if text in ("", "root"):
         return 0
     if not _NUMBER.fullmatch(text) or len(text) > 12 or not -(1 << 31) <= int(text) < 1 << 31:
         return None
@@ -101,6 +104,6 @@ def _lines(root: Path, path: str, where: Span) -> Iterator[str]:
 
 
 def _int(fields: list[str], index: int) -> int:
-    """A number of a line; 0 if it is missing or none, as Go's parser has it."""
+    """A number of a line; 0 if it is missing or none, as Go's parser has it, which cuts longer ones to 32 bits."""
     text = fields[index] if index < len(fields) else ""
-    return int(text) if re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) else 0
+    return int(text) & 0xFFFF_FFFF if _NUMBER.fullmatch(text) and len(text) < 19 else 0
