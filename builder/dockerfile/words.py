@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
+from builder.dockerfile.quoting import quoted
 from builder.dockerfile.words_lexer import BETWEEN_SPACES, GO_SPACE, Lexer, Mistake, Modes, plain_run
 from builder.errors import DockerfileError
 
@@ -60,7 +61,7 @@ def examine(word: str, env: Mapping[str, str], **modes: Unpack[Modes]) -> Expans
     except Mistake as error:
         shown = word if len(word) <= 200 else word[:200] + "…"
         raise DockerfileError(
-            f'failed to process "{_one_line(shown)}": {_one_line(str(error))}',
+            f"failed to process {quoted(shown)}: {_one_line(str(error))}",
             code="bad-substitution",
             where=modes.get("where"),
             hint=error.hint,

@@ -100,9 +100,12 @@ class Reference:
             registry = DEFAULT_REGISTRY
         if registry == DEFAULT_REGISTRY and "/" not in path:
             path = "library/" + path
+        if path != path.lower():
+            raise ImageError(
+                f"invalid reference format: repository name ({path}) must be lowercase", code="invalid-reference"
+            )
         if not _HOST.fullmatch(registry) or not _PATH.fullmatch(path) or len(path) > 255:
-            hint = "repository names are lower case" if path != path.lower() else None
-            raise ImageError(f"invalid reference format: {text!r}", code="invalid-reference", hint=hint)
+            raise ImageError(f"invalid reference format: {text!r}", code="invalid-reference")
         if tag is not None and not _TAG.fullmatch(tag):
             raise ImageError(f"invalid tag in {text!r}", code="invalid-reference")
         if tag is None and digest is None:

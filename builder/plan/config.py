@@ -29,8 +29,9 @@ from builder.dockerfile.instructions import (
     Word,
     Workdir,
 )
+from builder.dockerfile.quoting import quoted
 from builder.plan.findings import bounded, mistake
-from builder.plan.history import healthcheck_text, plain_list, quoted, quoted_list
+from builder.plan.history import healthcheck_text, plain_list, quoted_list
 from builder.plan.lint import check_once, check_ports, check_secret, check_shell_form
 from builder.plan.paths import below, clean
 from builder.plan.ports import MAX_PORTS, BadPort, parse_ports

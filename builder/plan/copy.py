@@ -113,13 +113,13 @@ def _check_mode(mode: str, word: Word) -> None:
     octal = _OCTAL.fullmatch(mode)
     if octal and int(mode, 8) <= 0o7777:
         return
-    if octal or mode[0].isdigit() or not _SYMBOLIC.fullmatch(mode):
-        raise mistake(
-            f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777",
-            word.span,
-            "invalid-mode",
-            "write it as 755, or as u=rwx,go=rx",
-        )
+    if octal or mode[0].isdigit():
+        said = f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
+    elif not _SYMBOLIC.fullmatch(mode):
+        said = f"invalid chmod parameter: '{mode}': invalid syntax"
+    else:
+        return
+    raise mistake(said, word.span, "invalid-mode", "write it as 755, or as u=rwx,go=rx")
 
 
 def _check_checksum(words: list[tuple[Word, str]], checksum: Word) -> None:

@@ -8,44 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from builder.dockerfile.instructions import Healthcheck
+from builder.dockerfile.quoting import quoted
 from builder.image.configuration import HistoryEntry
 
 COMMENT = "buildkit.dockerfile.v0"
-
-_ESCAPES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    '"': '\\"',
-    "\\": "\\\\",
-}
 
 
 def entry(created_by: str, *, created: str | None, layer: bool = False) -> HistoryEntry:
     """A history entry of a Dockerfile's instruction."""
     return HistoryEntry(created_by=created_by, created=created, empty_layer=not layer, comment=COMMENT)
-
-
-def quoted(text: str) -> str:
-    """*text* as Go's %q writes it."""
-    return '"' + "".join(_quoted_char(char) for char in text) + '"'
-
-
-def _quoted_char(char: str) -> str:
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape keeps it
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def quoted_list(words: Iterable[str]) -> str:

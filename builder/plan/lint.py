@@ -9,11 +9,11 @@ import re
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.instructions import Dockerfile, From
+from builder.dockerfile.quoting import quoted
 from builder.dockerfile.words import Expansion, examine, expand
 from builder.errors import DockerfileError, ImageError
 from builder.image.names import Platform, Reference
 from builder.plan.findings import Findings
-from builder.plan.history import quoted
 from builder.plan.nearest import nearest
 from builder.plan.paths import clean_relative
 from builder.plan.ports import Ports

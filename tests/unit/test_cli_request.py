@@ -130,7 +130,10 @@ def test_dockers_default_platform_is_taken_where_none_is_given() -> None:
             ("--iidfile", "x", "-o", "out", "."),
             "--iidfile does not go with --output type=local or type=tar, which make no image",
         ),
-        (("-t", "UPPER", "."), "--tag: invalid reference format: 'UPPER'"),
+        (
+            ("-t", "UPPER", "."),
+            "--tag: invalid reference format: repository name (library/UPPER) must be lowercase",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused(words: tuple[str, ...], message: str) -> None:

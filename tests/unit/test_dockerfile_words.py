@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from builder.dockerfile.quoting import quoted
 from builder.dockerfile.source import SourceFile, Span
 from builder.dockerfile.words import Expansion, examine, expand, expand_words
 from builder.errors import DockerfileError
@@ -114,7 +115,7 @@ def test_a_word_falls_into_words_where_spaces_are_bare(word: str, words: list[st
 def test_a_mistake_in_a_word_is_told(word: str, message: str) -> None:
     with pytest.raises(DockerfileError) as caught:
         expand(word, ENV)
-    assert caught.value.message == f'failed to process "{word}": {message}'
+    assert caught.value.message == f"failed to process {quoted(word)}: {message}"
     assert caught.value.code == "bad-substitution"
 
 

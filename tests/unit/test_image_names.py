@@ -67,8 +67,7 @@ def test_what_is_no_reference_is_refused(written):
 def test_a_capital_in_a_repository_is_explained():
     with pytest.raises(ImageError) as caught:
         Reference.parse("Debian")
-    assert caught.value.message == "invalid reference format: 'Debian'"
-    assert caught.value.hint == "repository names are lower case"
+    assert caught.value.message == "invalid reference format: repository name (library/Debian) must be lowercase"
 
 
 @pytest.mark.parametrize("tag", ["", ".a", "-a", "a" * 129, "a b", "ä"])

@@ -54,10 +54,14 @@ def test_modes(mode: str) -> None:
     assert copy_step(plan(f"FROM a\nCOPY --chmod={mode} a b\n")).mode == mode
 
 
-@pytest.mark.parametrize("mode", ["10000", "9", "8", "u", "rwx", "u+x,", "u+q", "-1", "0x1"])
-def test_what_is_no_mode(mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(mode, ". it should be octal string and between 0 and 07777") for mode in ("10000", "9", "8", "0x1")]
+    + [(mode, ": invalid syntax") for mode in ("u", "rwx", "u+x,", "u+q", "-1")],
+)
+def test_what_is_no_mode(mode: str, said: str) -> None:
     error = mistake(f"FROM a\nCOPY --chmod={mode} a b\n")
-    assert error.message == (f"invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777")
+    assert error.message == f"invalid chmod parameter: '{mode}'{said}"
     assert error.hint == "write it as 755, or as u=rwx,go=rx"
 
 

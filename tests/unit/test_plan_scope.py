@@ -121,7 +121,7 @@ def test_platform_arguments_follow_the_target_not_the_stage() -> None:
 
 def test_a_value_that_must_be_given_is_asked_for() -> None:
     error = mistake('FROM a\nARG V="${W?give it}"\n')
-    assert error.message == 'failed to process ""${W?give it}"": W: give it'
+    assert error.message == 'failed to process "\\"${W?give it}\\"": W: give it'
 
 
 def test_a_build_argument_spares_the_default_that_cannot_be_expanded() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from builder.dockerfile.quoting import quoted
 from builder.plan.git import BadGitRef, GitRef, parse_git
-from builder.plan.history import duration, quoted, quoted_list, run_text
+from builder.plan.history import duration, quoted_list, run_text
 from builder.plan.nearest import nearest
 from builder.plan.paths import as_target, below, clean, clean_relative
 from builder.plan.ports import BadPort, parse_ports

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.dockerfile.quoting import quoted
 from builder.engine.running.copies import own_copies
 from builder.engine.running.limiting import group_of, reached
 from builder.engine.running.mounting import mounted
@@ -121,7 +121,7 @@ def _little_room(folder: Path) -> str | None:
 
 
 def _failure(step: RunStep, status: ExitStatus, room: str | None, limits: Limits) -> CommandFailed:
-    shown = " ".join(step.argv) if len(step.argv) < 2 or step.argv[-2] == "-c" else shlex.join(step.argv)
+    shown = quoted(" ".join(step.argv))
     ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
     hint = None
     if status.killed_in == "limit":
@@ -133,7 +133,7 @@ def _failure(step: RunStep, status: ExitStatus, room: str | None, limits: Limits
     else:
         hint = room
     return CommandFailed(
-        f'process "{shown}" did not complete successfully: {ended}',
+        f"process {shown} did not complete successfully: {ended}",
         code="command-failed",
         exit_code=status.code,
         where=step.where,
