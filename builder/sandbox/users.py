@@ -29,7 +29,8 @@ def resolve(spec: str, passwd: str | None, group: str | None) -> User:
     passwd, group  the texts of the files, None where there is none
     raises         DockerfileError for a name that no entry has
     """
-    name, _, group_name = spec.partition(":")
+    # Behind a second colon nothing counts (moby/sys/user, GetExecUser: parseLine).
+    name, group_name = (*spec.split(":"), "")[:2]
     both = _both_numbers(spec)
     if both is not None:
         # Two numbers are taken as they are: no entry is looked for, and no supplementary group.
@@ -48,10 +49,13 @@ def resolve(spec: str, passwd: str | None, group: str | None) -> User:
 
 
 def home_of(uid: int, passwd: str | None) -> str:
-    """HOME of a user id: of the first entry that has it, else "/". source: runc, libcontainer/init_linux.go."""
+    """HOME of a user id: of the first entry that has it, be it empty, else "/".
+
+    source   runc, libcontainer/init_linux.go; moby/sys/user, GetExecUser
+    """
     for fields in _entries(passwd, 3):
         if _number(fields[2]) == uid:
-            return fields[5] if len(fields) > 5 and fields[5] else "/"
+            return fields[5] if len(fields) > 5 else ""
     return "/"
 
 
