@@ -483,6 +483,28 @@ def test_workdir_makes_folders_for_its_user(bench: Bench) -> None:
     assert read(bench.root, folder_times=True) == tree
 
 
+def test_new_folders_in_one_with_the_set_group_id_bit_have_it_too_and_its_group(bench: Bench) -> None:
+    bench.base({"own": Folder(mode=0o2770, uid=5, gid=6)})
+    bench.context({"a": File("x"), "d/e": Folder(mode=0o700)})
+    bench.copy("a", to="/own/new/deep/")
+    bench.copy("a", to="/own/given/", owner="7:8")
+    bench.copy("d", to="/own/into/")
+    make_workdir(WorkdirStep(title="WORKDIR", where=HERE, path="/own/work"), bench.root)
+    assert bench.tree() == filled(
+        {
+            "own": Folder(mode=0o2770, uid=5, gid=6),
+            "own/new": Folder(mode=0o2755, gid=6),
+            "own/new/deep": Folder(mode=0o2755, gid=6),
+            "own/new/deep/a": File("x"),
+            "own/given": Folder(mode=0o2755, uid=7, gid=8),
+            "own/given/a": File("x", uid=7, gid=8),
+            "own/into": Folder(mode=0o2755, gid=6),
+            "own/into/e": Folder(mode=0o700),
+            "own/work": Folder(mode=0o2755, gid=6),
+        }
+    )
+
+
 def test_workdir_onto_a_file_is_an_error(bench: Bench) -> None:
     bench.base({"f": File()})
     with pytest.raises(DockerfileError) as error:

@@ -103,6 +103,9 @@ class Tree:
     def make_folders(self, path: str, mode: int) -> list[str]:
         """The folder *path* and all above it; those that are new get *mode* and the step's owner, and are returned.
 
+        In a folder with the set-group-ID bit they have that bit too, and its group unless the step says another:
+        mkdir(2), and BuildKit makes them by that alone (fsutil, MkdirAll).
+
         raises   DockerfileError, code ``not-a-folder``, if something else is in the way
         """
         done, new = "", []
@@ -120,7 +123,7 @@ class Tree:
                     self._remove(done)
                 self._mkdir(done)
                 new.append(done)
-            self._own_folder(done, mode)
+            self._own_folder(done, mode, self._group_of(above))
         return new
 
     def _in_folder(self, folder: str, name: str) -> os.stat_result | None:
@@ -129,10 +132,19 @@ class Tree:
         except FileNotFoundError:
             return None
 
-    def _own_folder(self, path: str, mode: int) -> None:
+    def _group_of(self, folder: str) -> int | None:
+        """The group of what is made in *folder*, if that has the set-group-ID bit."""
+        if self.link or not os.fstat(self.enter(folder)).st_mode & stat.S_ISGID:
+            return None
+        status = self._reading.lstat(folder)
+        return status.st_gid if status is not None else None
+
+    def _own_folder(self, path: str, mode: int, group: int | None) -> None:
         folder = self.enter(path)
         # Root's by being made by root; but with --link an old one is made anew.
         owner = self.owner or ((0, 0) if self.link else None)
+        if group is not None:
+            owner, mode = owner or (0, group), mode | stat.S_ISGID
         if owner is not None:
             self.chown(folder, owner)
         os.fchmod(folder, mode)
