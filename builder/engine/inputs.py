@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from builder.engine.copying.hashing import selection_digest
+from builder.engine.copying.shown import followed, mount_step
 from builder.engine.sources.source import TreeRoot
 from builder.image.names import Digest
 from builder.plan.steps import (
@@ -36,7 +37,7 @@ class Inputs:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._selections: dict[str, CopyStep] = {}
+        self._selections: dict[str, tuple[CopyStep, bool]] = {}
         self._positions: dict[str, Position] = {}
         self._lock = threading.Lock()
 
@@ -49,7 +50,7 @@ class Inputs:
                 return own + tuple(self._world.fetched(source).identity for source in remote)
             case RunStep():
                 return tuple(
-                    self._files(mount_step(mount), walk)
+                    self._files(mount_step(mount), walk, follow=True)
                     for mount in step.mounts
                     if isinstance(mount, (BindMount, CacheMount)) and mount.input is not None
                 )
@@ -62,15 +63,18 @@ class Inputs:
             self._positions[position.snapshot] = position
         return f"root:{position.snapshot}"
 
-    def _files(self, step: CopyStep, walk: Walk) -> str:
+    def _files(self, step: CopyStep, walk: Walk, *, follow: bool = False) -> str:
+        """The identity of what *step* selects; *follow*: with what the links on the way to it lead to."""
         if isinstance(step.input, ContextInput):
-            return f"files:{selection_digest(self._world.context(step.input.name).root, step)}"
+            root = self._world.context(step.input.name).root
+            return f"files:{selection_digest(root, followed(step, root) if follow else step)}"
         if isinstance(step.input, ScratchInput):
             return "files:"
-        selection = Digest.of(repr((step.sources, step.excludes, step.parents)).encode("utf-8", "surrogatepass")).hex
+        said = (step.sources, step.excludes, step.parents, *(["followed"] if follow else []))
+        selection = Digest.of(repr(said).encode("utf-8", "surrogatepass")).hex
         position = walk.position_of(step.input)
         with self._lock:
-            self._selections[selection] = step
+            self._selections[selection] = step, follow
             self._positions[position.snapshot] = position
         return f"part:{position.snapshot}:{selection}"
 
@@ -92,9 +96,9 @@ class Inputs:
     def _part(self, identity: str, workshop: Workshop) -> Digest | None:
         """The content digest of ``SNAPSHOT:SELECTION``; None if the tree is gone."""
         snapshot, _, selection = identity.partition(":")
-        step = self._selections.get(selection)
-        if step is None or not snapshot:
+        if selection not in self._selections or not snapshot:
             return None
+        step, follow = self._selections[selection]
         records = self._world.store.records
         names = Digest.of(f"part {selection}".encode()), Digest.of(snapshot.encode())
         known = records.find(*names)
@@ -104,21 +108,7 @@ class Inputs:
         if found is None:
             return None
         with workshop.snapshotter.view(found) as root:
-            digest = selection_digest(TreeRoot(root, noted=workshop.snapshotter.owners(found)), step)
+            tree = TreeRoot(root, noted=workshop.snapshotter.owners(found))
+            digest = selection_digest(tree, followed(step, tree) if follow else step)
         records.put(*names, {"content": digest})
         return digest
-
-
-def mount_step(mount: BindMount | CacheMount) -> CopyStep:
-    """The copy that would bring what *mount* shows, at the same place: a mount's input is hashed as a copy's is."""
-    assert mount.input is not None
-    source = mount.source.strip("/")
-    return CopyStep(
-        title="",
-        where=mount.where,
-        input=mount.input,
-        sources=(source or ".",),
-        target="/",
-        target_is_folder=True,
-        parents=bool(source),
-    )

@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from builder.engine.cache import Cache, Key
-from builder.engine.inputs import Inputs, mount_step
+from builder.engine.copying.shown import followed, mount_step
+from builder.engine.inputs import Inputs
 from builder.engine.outputs.packed import find_packed
 from builder.engine.position import EMPTY, Position
 from builder.errors import BuilderError, ContextError
@@ -23,6 +24,7 @@ from builder.plan.steps import (
     AnyStep,
     BindMount,
     CacheMount,
+    ContextInput,
     ImageInput,
     Plan,
     Root,
@@ -168,7 +170,8 @@ class Solver:
     def brought(self, mount: BindMount | CacheMount) -> Position:
         """A root with what *mount* shows of a context, at the same place; kept, for the next command and build."""
         assert self._performer is not None
-        step = mount_step(mount)
+        assert isinstance(mount.input, ContextInput)
+        step = followed(mount_step(mount), self._world.context(mount.input.name).root)
         digest, parts = step_digest(step, platform=self._plan.platform)
         key = Key(step=digest, parts=parts, inputs=("root:", *self._inputs.identities(step, self)))
         snapshot = self._cache.find(key)

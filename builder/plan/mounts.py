@@ -126,7 +126,13 @@ def _mount(said: _Said, cwd: str, taken: Input | None, socket: int, namespace: s
         case "ssh":
             return _ssh(said, cwd, socket)
         case "tmpfs":
-            return TmpfsMount(target=_target(said, cwd), size=said.size, where=said.where)
+            return TmpfsMount(
+                target=_target(said, cwd),
+                size=said.size,
+                source=clean(said.source),
+                read_only=said.read_only is True,
+                where=said.where,
+            )
         case "cache":
             return _cache(said, cwd, taken, namespace)
     return BindMount(

@@ -115,10 +115,12 @@ class CacheMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsMount:
-    """``type=tmpfs``. ``size`` in bytes; 0: the kernel's default."""
+    """``type=tmpfs``. ``size`` in bytes; 0: the kernel's default. ``source``: what it would show, but it is empty."""
 
     target: str
     size: int = 0
+    source: str = "/"
+    read_only: bool = False
     where: Span
 
 

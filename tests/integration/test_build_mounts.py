@@ -64,6 +64,42 @@ def test_a_part_of_the_context_alone_is_an_input(bench: Bench) -> None:
     assert "Dockerfile:2" in done.err
 
 
+def test_links_on_the_way_to_what_a_bind_shows_are_followed(bench: Bench) -> None:
+    bench.write(
+        "FROM base\n"
+        "RUN --mount=source=link,target=/a --mount=source=folder/up,target=/b --mount=source=other/file,target=/c \\\n"
+        "    --mount=source=other,target=/d,rw cat /a /b /c; ls /d\n",
+        {"top": "top\n", "folder/file": "file\n"},
+    )
+    for name, target in (("link", "folder/up"), ("folder/up", "/top"), ("other", "folder")):
+        (bench.context / name).symlink_to(target)
+    assert bench.build().said == "top\ntop\nfile\nfile\nup\n"
+    assert bench.build().performed == []
+    bench.write(files={"top": "changed\n"})
+    assert bench.build().said == "changed\nchanged\nfile\nfile\nup\n"
+
+
+def test_what_a_bound_link_of_a_stage_leads_to_is_an_input(bench: Bench) -> None:
+    bench.write(
+        "FROM base AS made\nCOPY file /\nRUN ln -s file /link\n"
+        "FROM base\nRUN --mount=from=made,source=/link,target=/a cat /a\n",
+        {"file": "one\n"},
+    )
+    assert bench.build().said == "one\n"
+    bench.write(files={"file": "two\n"})
+    assert bench.build().said == "two\n"
+
+
+def test_what_begins_empty_has_no_part_to_show_and_a_tmpfs_may_be_read_only(bench: Bench) -> None:
+    bench.write("FROM base\nRUN --mount=type=tmpfs,target=/t,ro touch /t/x 2>&1 || true\n")
+    assert bench.build().said == "touch: /t/x: Read-only file system\n"
+    for mount in ("type=tmpfs,target=/t,source=etc", "type=cache,target=/t,source=/etc"):
+        bench.write(f"FROM base\nRUN --mount={mount} true\n")
+        done = bench.text()
+        assert done.code == 1
+        assert "error[source-not-found]: open /etc: no such file or directory\n" in done.err
+
+
 def test_caches_outlive_builds_and_are_in_no_layer(bench_everyone: Bench) -> None:
     bench = bench_everyone
     text = (

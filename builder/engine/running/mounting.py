@@ -20,6 +20,7 @@ from builder.plan.steps import (
     CacheMount,
     ContextInput,
     RunStep,
+    ScratchInput,
     SecretMount,
     SshMount,
     TmpfsMount,
@@ -57,6 +58,8 @@ def mounted(
             case BindMount():
                 extras.append(_bind(mount, workshop, walk, stack))
             case CacheMount():
+                if mount.input is None or isinstance(mount.input, ScratchInput):
+                    _must_be_whole(mount)
                 place = caches[cache_name(mount, walk)]
                 extras.append(
                     Extra(
@@ -68,8 +71,17 @@ def mounted(
                     )
                 )
             case TmpfsMount():
-                tmpfs = Extra(target=mount.target, kind="tmpfs", size=mount.size, mode=0o1777, keeps_mode=True)
-                extras.append(tmpfs)
+                _must_be_whole(mount)
+                extras.append(
+                    Extra(
+                        target=mount.target,
+                        kind="tmpfs",
+                        size=mount.size,
+                        mode=0o1777,
+                        keeps_mode=True,
+                        read_only=mount.read_only,
+                    )
+                )
             case SecretMount():
                 value = _secret(mount, workshop.world.settings)
                 if value is None:
@@ -90,6 +102,17 @@ def mounted(
             case _:
                 assert_never(mount)
     return tuple(extras), tuple(env)
+
+
+def _must_be_whole(mount: CacheMount | TmpfsMount) -> None:
+    """Refuse a part of what begins empty, as BuildKit fails for lack of it."""
+    if mount.source != "/":
+        raise ContextError(
+            f"open {mount.source}: no such file or directory",
+            code="source-not-found",
+            where=mount.where,
+            hint="a cache without from=, and a tmpfs, begin empty: there is no part of them to mount",
+        )
 
 
 def _bind(mount: BindMount, workshop: Workshop, walk: Walk, stack: ExitStack) -> Extra:

@@ -271,12 +271,13 @@ class TooManyLinks(Exception):
     """A path leads through a loop of symbolic links."""
 
 
-def resolve(root: SourceRoot, path: str, *, last: bool = True) -> str:
+def resolve(root: SourceRoot, path: str, *, last: bool = True, passed: list[str] | None = None) -> str:
     """Where *path* leads, all links followed inside *root*, ".." stopping at its top.
 
     What does not exist stays as it is written, so the result may name nothing.
 
     last     whether a link at the very end is followed too
+    passed   takes up where the links are that were followed
     raises   TooManyLinks
     """
     done: list[str] = []
@@ -300,6 +301,8 @@ def resolve(root: SourceRoot, path: str, *, last: bool = True) -> str:
             links += 1
             if links > MOST_LINKS:
                 raise TooManyLinks(path)
+            if passed is not None:
+                passed.append(here)
             target = root.readlink(here)
             if target.startswith("/"):
                 done.clear()
