@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from builder.dockerfile.instructions import Arg, Dockerfile, Env, From, Instruction, Label, Maintainer
+from builder.dockerfile.instructions import Arg, Dockerfile, From, Instruction, Maintainer
 from builder.dockerfile.source import Span
 
 RULES = (
@@ -47,14 +47,12 @@ class Finding:
     """What a rule found.
 
     comment  the comment above the instruction, which may say to skip the rule; "" where BuildKit heeds none
-    stage    the index of the stage that it is about, if it counts only where that stage is built; else None
     """
 
     rule: str
     message: str
     span: Span
     comment: str = ""
-    stage: int | None = None
 
 
 def lint(dockerfile: Dockerfile) -> tuple[Finding, ...]:
@@ -65,10 +63,10 @@ def lint(dockerfile: Dockerfile) -> tuple[Finding, ...]:
     found = [Finding("NoEmptyContinuation", "Empty continuation line", span) for span in dockerfile.shadowed_lines]
     for argument in dockerfile.globals:
         found += _description("ARG", argument, [pair.key.text for pair in argument.pairs])
-    for index, stage in enumerate(dockerfile.stages):
+    for stage in dockerfile.stages:
         found += _from(stage.origin)
         for instruction in stage.instructions:
-            found += _instruction(instruction, index)
+            found += _instruction(instruction)
     found += [*_stage_names(dockerfile), *_casing(dockerfile)]
     return tuple(sorted(found, key=lambda finding: finding.span.line))
 
@@ -129,13 +127,9 @@ def _description(name: str, instruction: Instruction, keys: list[str]) -> Iterat
         yield Finding("InvalidDefinitionDescription", message, instruction.span, instruction.comment)
 
 
-def _instruction(instruction: Instruction, stage: int) -> Iterator[Finding]:
+def _instruction(instruction: Instruction) -> Iterator[Finding]:
     if isinstance(instruction, Maintainer):
         message = "Maintainer instruction is deprecated in favor of using label"
         yield Finding("MaintainerDeprecated", message, instruction.span, instruction.comment)
-    elif isinstance(instruction, Env | Label) and instruction.legacy:
-        keyword = instruction.keyword
-        message = f'"{keyword} key=value" should be used instead of legacy "{keyword} key value" format'
-        yield Finding("LegacyKeyValueFormat", message, instruction.span, instruction.comment, stage)
     elif isinstance(instruction, Arg):
         yield from _description("ARG", instruction, [pair.key.text for pair in instruction.pairs])

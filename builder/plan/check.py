@@ -5,7 +5,7 @@ source   BuildKit, frontend/dockerfile/dockerfile2llb/convert.go: DockerfileLint
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.dockerfile.instructions import Dockerfile
@@ -33,16 +33,15 @@ def check(
     missing   why a base is not among *bases*; what can be said without it is said all the same
     """
     findings = Findings()
-    planned: Collection[int] = range(len(dockerfile.stages))
     error: BuilderError | None = None
     try:
-        planned = compiled(dockerfile, options, bases, findings).planned
+        compiled(dockerfile, options, bases, findings)
     except InternalError as e:
         error = missing or e
     except DockerfileError as e:
         error = e
     try:
-        warnings = heeded(dockerfile, options, findings.warnings, planned)
+        warnings = heeded(dockerfile, options, findings.warnings)
     except DockerfileError as e:
         # The build argument that stands for "# check=" cannot be read.
         return Checked(error=error or e)

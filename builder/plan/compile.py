@@ -8,7 +8,7 @@ source   BuildKit, frontend/dockerfile/dockerfile2llb/convert.go: toDispatchStat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.instructions import Dockerfile, Instruction
@@ -79,7 +79,7 @@ def compile_plan(dockerfile: Dockerfile, options: Options, bases: Mapping[BaseKe
     """
     findings = Findings()
     compiler = compiled(dockerfile, options, bases, findings)
-    warnings = heeded(dockerfile, options, findings.warnings, compiler.planned)
+    warnings = heeded(dockerfile, options, findings.warnings)
     if error := violation(dockerfile, options, warnings):
         raise error
     stages = compiler.stages
@@ -171,11 +171,6 @@ class Compiler:
     def scope(self) -> Scope:
         """What holds for the whole file."""
         return self.graph.scope
-
-    @property
-    def planned(self) -> Collection[int]:
-        """The indices of the stages that are built, in the order of the file."""
-        return {index for index, node in enumerate(self.graph.stages) if id(node) in self.places}
 
     def stage(self, node: Node) -> None:
         """Compile one stage, all before it being compiled."""

@@ -32,7 +32,7 @@ from builder.dockerfile.instructions import (
 from builder.dockerfile.quoting import quoted
 from builder.plan.findings import bounded, mistake
 from builder.plan.history import healthcheck_text, plain_list, quoted_list
-from builder.plan.lint import check_once, check_ports, check_secret, check_shell_form
+from builder.plan.lint import check_legacy, check_once, check_ports, check_secret, check_shell_form
 from builder.plan.paths import below, clean
 from builder.plan.ports import MAX_PORTS, BadPort, parse_ports
 from builder.plan.run import with_shell
@@ -54,6 +54,7 @@ def env(state: StageState, instruction: Env, job: Job) -> StageState:
     """The stage after ENV: every value is expanded by what was set before the instruction."""
     pairs = [(job.expand(state, pair.key), _value(state, pair.value, job)) for pair in instruction.pairs]
     entries, seen = list(state.config.env), dict(state.env)
+    check_legacy(job, legacy=instruction.legacy)
     for name, value in pairs:
         check_secret(job, "ENV", name)
         # What is in no environment yet need not be looked for.
@@ -98,6 +99,7 @@ def arg(state: StageState, instruction: Arg, job: Job) -> StageState:
 def label(state: StageState, instruction: Label, job: Job) -> StageState:
     """The stage after LABEL."""
     pairs = [(job.expand(state, pair.key), _value(state, pair.value, job)) for pair in instruction.pairs]
+    check_legacy(job, legacy=instruction.legacy)
     said = "".join(f" {name}={value}" for name, value in pairs)
     return state.configured(labels={**state.config.labels, **dict(pairs)}).noted(f"LABEL{said}", job.created)
 

@@ -19,26 +19,18 @@ from builder.plan.steps import Warning as LintWarning
 BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that takes the place of the file's own ``# check=``."""
 
-_LATE = {"LegacyKeyValueFormat": 1, "SecretsUsedInArgOrEnv": 2}
-"""Rules that look at an instruction after its variables were replaced, in their order."""
-
 _ABOVE = re.compile(r"#?[ \t]*check[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 
 
-def heeded(
-    dockerfile: Dockerfile, options: Options, findings: Iterable[Finding], planned: Collection[int]
-) -> tuple[LintWarning, ...]:
-    """The findings, and those of the text, that are not to be skipped, in the order of the lines.
-
-    planned  the indices of the stages that are built
-    """
+def heeded(dockerfile: Dockerfile, options: Options, findings: Iterable[Finding]) -> tuple[LintWarning, ...]:
+    """The findings, and those of the text, that are not to be skipped, in the order of the lines."""
     check = _check(dockerfile, options)
     kept: list[LintWarning] = []
-    for finding in (*_textual(dockerfile, planned), *findings):
+    for finding in (*_textual(dockerfile), *findings):
         found = finding.warning
         if _above(check, finding.comment).heeds(found.rule, experimental=found.rule in EXPERIMENTAL):
             kept.append(found)
-    return tuple(sorted(kept, key=lambda warning: (warning.where.line, _LATE.get(warning.rule, 0))))
+    return tuple(sorted(kept, key=lambda warning: warning.where.line))
 
 
 def violation(dockerfile: Dockerfile, options: Options, warnings: Collection[LintWarning]) -> DockerfileError | None:
@@ -64,10 +56,9 @@ def _check(dockerfile: Dockerfile, options: Options) -> CheckDirective:
     return parse_check(dockerfile.directives.check)
 
 
-def _textual(dockerfile: Dockerfile, planned: Collection[int]) -> Iterator[Finding]:
+def _textual(dockerfile: Dockerfile) -> Iterator[Finding]:
     for found in lint(dockerfile):
-        if found.stage is None or found.stage in planned:
-            yield Finding(LintWarning(rule=found.rule, message=found.message, where=found.span), found.comment)
+        yield Finding(LintWarning(rule=found.rule, message=found.message, where=found.span), found.comment)
 
 
 def _above(check: CheckDirective, comment: str) -> CheckDirective:

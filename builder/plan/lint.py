@@ -38,6 +38,14 @@ def check_secret(job: Job, instruction: str, name: str) -> None:
         )
 
 
+def check_legacy(job: Job, *, legacy: bool) -> None:
+    """LegacyKeyValueFormat."""
+    if legacy:
+        name = job.instruction.keyword
+        message = f'"{name} key=value" should be used instead of legacy "{name} key value" format'
+        job.warn("LegacyKeyValueFormat", message)
+
+
 def check_shell_form(state: StageState, job: Job) -> None:
     """JSONArgsRecommended, unless a SHELL shows that shell form is meant."""
     if not state.config.shell:
@@ -92,7 +100,7 @@ def check_ignored(job: Job, source: str) -> None:
 def check_from(findings: Findings, origin: From, name: Expansion, scope: Scope) -> None:
     """UndefinedArgInFrom, RedundantTargetPlatform and FromPlatformFlagConstDisallowed."""
     _undefined_args(findings, origin, name, scope)
-    if origin.platform is None or not origin.platform.text:
+    if origin.platform is None or not origin.platform.text or not name.text:
         return
     platform = examine(origin.platform.text, scope.values, escape=scope.escape, where=origin.platform.span)
     _undefined_args(findings, origin, platform, scope)

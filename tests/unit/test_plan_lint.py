@@ -196,7 +196,7 @@ def test_a_finding_is_told_for_each_word_of_a_line() -> None:
 
 
 def test_what_is_found_on_one_line_comes_in_the_order_of_parsing_then_expanding() -> None:
-    found = rules(plan("from a as B\nFROM a AS b\nENV TOKEN $X\n"))
+    found = rules(plan("from a as B\nFROM a AS b\nENV TOKEN $X\nARG KEY=$Y\n"))
     assert [(rule, line) for rule, _, line in found] == [
         ("StageNameCasing", 1),
         ("ConsistentInstructionCasing", 1),
@@ -204,6 +204,15 @@ def test_what_is_found_on_one_line_comes_in_the_order_of_parsing_then_expanding(
         ("UndefinedVar", 3),
         ("LegacyKeyValueFormat", 3),
         ("SecretsUsedInArgOrEnv", 3),
+        ("SecretsUsedInArgOrEnv", 4),
+        ("UndefinedVar", 4),
+    ]
+
+
+def test_the_old_form_is_found_in_a_trigger_too_where_it_is_performed() -> None:
+    found = rules(plan("FROM a AS b\nONBUILD env X y\nFROM b\n"))
+    assert found == [
+        ("LegacyKeyValueFormat", '"env key=value" should be used instead of legacy "env key value" format', 3)
     ]
 
 
