@@ -38,6 +38,7 @@ CACHE = {
     "gid": 0,
     "read_only": False,
 }
+TMPFS = {"size": 0, "source": "/", "read_only": False}
 SECRET = {"env": "", "required": False, "mode": 0o400, "uid": 0, "gid": 0}
 SSH = {"id": "default", "required": False, "mode": 0o600, "uid": 0, "gid": 0}
 
@@ -66,10 +67,11 @@ SSH = {"id": "default", "required": False, "mode": 0o600, "uid": 0, "gid": 0}
             CacheMount,
             CACHE | {"target": "/c", "id": "/c", "input": ImageInput(base=BaseKey("img", AMD64)), "source": "/s"},
         ),
-        ("type=tmpfs,target=/t", TmpfsMount, {"target": "/t", "size": 0}),
-        ("type=tmpfs,target=/t,size=64m", TmpfsMount, {"target": "/t", "size": 64 << 20}),
-        ("type=tmpfs,target=/t,size=1.5KiB", TmpfsMount, {"target": "/t", "size": 1536}),
-        ("type=tmpfs,target=/t,size=100b", TmpfsMount, {"target": "/t", "size": 100}),
+        ("type=tmpfs,target=/t", TmpfsMount, TMPFS | {"target": "/t"}),
+        ("type=tmpfs,target=/t,size=64m", TmpfsMount, TMPFS | {"target": "/t", "size": 64 << 20}),
+        ("type=tmpfs,target=/t,size=1.5KiB", TmpfsMount, TMPFS | {"target": "/t", "size": 1536}),
+        ("type=tmpfs,target=/t,ro", TmpfsMount, TMPFS | {"target": "/t", "read_only": True}),
+        ("type=tmpfs,target=/t,size=100b", TmpfsMount, TMPFS | {"target": "/t", "size": 100}),
         ("type=secret,id=s", SecretMount, SECRET | {"id": "s", "target": "/run/secrets/s"}),
         ("type=secret,id=a/b", SecretMount, SECRET | {"id": "a/b", "target": "/run/secrets/b"}),
         ("type=secret,source=s", SecretMount, SECRET | {"id": "s", "target": "/run/secrets/s"}),
