@@ -77,6 +77,7 @@ def test_odd_calls_do_what_they_do_for_root(rung: Bench, request: pytest.Fixture
     assert said == TOLD
 
 
+@pytest.mark.parametrize("rung", ["one id", "a jail"], indirect=True)
 def test_two_thousand_processes_change_who_they_are_at_once(rung: Bench) -> None:
     assert _said(rung, "processes 2000") == ["processes at once: 0 wrong"]
 
@@ -91,6 +92,7 @@ def host_socket() -> Iterator[str]:
         yield name
 
 
+@pytest.mark.parametrize("rung", ["root", "sub-ids", "one id", "a jail"], indirect=True)
 def test_what_is_not_a_command_s_is_refused(rung: Bench, request: pytest.FixtureRequest, host_socket: str) -> None:
     reached, own, *said = _said(rung, f"abstract {host_socket} around")
     assert [line for line in said if not line.startswith(("x32", "listener"))] == AROUND
