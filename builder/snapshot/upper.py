@@ -68,7 +68,7 @@ class _Upper:
                 yield from self._gone_before(path)
                 if self._replaced is not None and not path.startswith(self._replaced):
                     self._replaced = None
-                found = self._below.find(path)
+                found = self._find(path)
                 if stat.S_ISDIR(status.st_mode):
                     yield from self._folder(base, path, status, found)
                 else:
@@ -76,6 +76,11 @@ class _Upper:
             yield from self._gone_before(None)
         finally:
             os.close(base)
+
+    def _find(self, path: bytes) -> bytes | None:
+        """Where *path* lies in the layers below, if they tell of it: an earlier step's socket is in no layer."""
+        found = self._below.find(path)
+        return None if found is None or stat.S_ISSOCK(os.lstat(found).st_mode) else found
 
     def _file(self, path: bytes, status: os.stat_result, found: bytes | None) -> Iterator[Change]:
         marked = self._marks.hidden(path.rpartition(b"/")[2], status) is not None
@@ -119,7 +124,7 @@ class _Upper:
         hidden, present = self._names(base, path)
         gone = self._below.names(path) - present if self._replaced is not None else hidden - present
         prefix = path + b"/" if path else b""
-        here = [prefix + name for name in gone if self._replaced is not None or self._below.find(prefix + name)]
+        here = [prefix + name for name in gone if self._find(prefix + name) is not None]
         if here:
             self._gone.append(sorted(here, reverse=True))
 

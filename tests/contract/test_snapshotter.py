@@ -451,6 +451,17 @@ def test_a_special_file_that_was_given_what_it_has_is_not_told(kind: str, who: P
 
 
 @behind_the_gate
+def test_a_socket_of_an_earlier_step_may_be_touched_or_removed_and_is_not_told(world: World) -> None:
+    def touch(root: Path) -> None:
+        if (root / "d/socket").exists():  # not in a copy of a root
+            (root / "d/socket").chmod(0o600)
+
+    first = world.step(world.base(BASE), lambda root: os.mknod(root / "d/socket", 0o140600))
+    assert world.told(world.step(first, touch)) == []
+    assert world.told(world.step(first, lambda root: (root / "d/socket").unlink(missing_ok=True))) == []
+
+
+@behind_the_gate
 def test_a_folder_made_anew_holds_only_the_new_content(world: World) -> None:
     def act(root: Path) -> None:
         remove(root / "d")
