@@ -249,8 +249,8 @@ def _refused(topic: str, name: str, error: HostError) -> Rung:
 def _map(who: Identity) -> str:
     if not who.uids:
         return "all ids are themselves"
-    count = sum(extent.count for extent in who.uids)
-    return f"{count:,} user ids and {sum(extent.count for extent in who.gids):,} group ids"
+    users, groups = (sum(extent.count for extent in extents) for extents in (who.uids, who.gids))
+    return f"{users:,} user id{'s'[: users > 1]} and {groups:,} group id{'s'[: groups > 1]}"
 
 
 def _filesystem(path: Path) -> str:
