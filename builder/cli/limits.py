@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from builder.cli.options import Option, Parsed
 from builder.cli.values import memory, reject
-from builder.sandbox.groups.limits import DEFAULT_PERIOD, Limits, numbers
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from builder.sandbox.groups.limits import Limits
 
 _LEAST = 6 << 20
 _FEWEST, _MOST = 2, 1 << 18
@@ -39,13 +40,18 @@ def options(*, group: str = "Options", run: bool = False) -> tuple[Option, ...]:
     return tuple(Option(name=name, short=s, metavar=m, group=group, summary=text) for name, s, m, text in rows)
 
 
-def limits(parsed: Parsed, processors: int) -> Limits:
-    """What *parsed* asks for.
+def limits(parsed: Parsed, processors: int) -> Limits | None:
+    """What *parsed* asks for; None if nothing is limited.
 
     processors   how many there are, which --cpus may not exceed
     raises   UsageError
     source   moby, daemon_unix.go, verifyPlatformContainerResources and adaptContainerSettings: rules and words
     """
+    if not any(parsed.value(name) for name, *_ in (*_OF_BUILD, *_OF_RUN)):
+        return None
+    # Most builds have no limits.
+    from builder.sandbox.groups.limits import DEFAULT_PERIOD, Limits
+
     most, both = _size(parsed, "memory"), _size(parsed, "memory-swap", endless=True)
     reservation = _size(parsed, "memory-reservation")
     if both > 0 and not most:
@@ -63,7 +69,7 @@ def limits(parsed: Parsed, processors: int) -> Limits:
         reject("--cpu-period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < quota < 1_000:
         reject("--cpu-quota can not be less than 1ms (i.e. 1000)")
-    return Limits(
+    found = Limits(
         memory=most,
         memory_swap=both if most else 0,
         memory_reservation=reservation,
@@ -75,6 +81,7 @@ def limits(parsed: Parsed, processors: int) -> Limits:
         pids=max(_number(parsed, "pids-limit"), 0),
         parent=_parent(parsed),
     )
+    return found if found.options else None
 
 
 def _size(parsed: Parsed, name: str, *, endless: bool = False) -> int:
@@ -121,6 +128,8 @@ def _processors(parsed: Parsed, there: int) -> Decimal | int:
 
 
 def _list(parsed: Parsed, name: str, what: str) -> str:
+    from builder.sandbox.groups.limits import numbers  # as above
+
     text = parsed.value(name)
     try:
         numbers(text)

@@ -18,7 +18,6 @@ from builder.engine.world import Inside, World
 from builder.events import Event, Note
 from builder.plan.steps import RunStep
 from builder.sandbox.gate import Identity, call
-from builder.sandbox.groups.limits import UNLIMITED
 from builder.sandbox.runner import Runner
 from builder.snapshot.choose import fuse_lost, unfaithful
 
@@ -52,7 +51,7 @@ def perform_behind_the_gate(
             on_message=lambda message: world.emit(cast(Event, message)),
         )
 
-    with limited(request.limits if _runs(plans) else UNLIMITED) as groups:
+    with limited(request.limits if _runs(plans) else None) as groups:
         return as_somebody(lambda who: enter(who, groups), request.userns, others, bare_too=True)
 
 

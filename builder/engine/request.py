@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from builder.dockerfile.numbers import truth
 from builder.errors import UsageError
 from builder.image.names import Digest
-from builder.sandbox.groups.limits import UNLIMITED, Limits
+
+if TYPE_CHECKING:
+    from builder.sandbox.groups.limits import Limits
 
 OUTPUT_KINDS = ("docker", "oci", "tar", "local", "image", "cacheonly", "registry")
 
@@ -78,7 +81,7 @@ class BuildRequest:
     network: str = "default"
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    limits: Limits = UNLIMITED
+    limits: Limits | None = None
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     pull: bool = False

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from builder.engine.request import Secret, SshAgent
 from builder.events import Emit
 from builder.plan.steps import AnyStep, ContextInput, GitTree, Plan, RemoteFile, RunStep
-from builder.sandbox.groups.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from builder.engine.sources.fetched import Fetched
     from builder.sandbox.emulation import Emulation
     from builder.sandbox.groups.delegated import Groups
+    from builder.sandbox.groups.limits import Limits
     from builder.sandbox.runner import Runner
     from builder.snapshot.contract import Snapshotter
     from builder.store.store import Store
@@ -40,7 +40,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    limits: Limits = UNLIMITED
+    limits: Limits | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     ssh: Mapping[str, SshAgent] = field(default_factory=dict)
     allow: frozenset[str] = frozenset()

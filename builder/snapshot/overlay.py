@@ -131,14 +131,17 @@ class Overlay:
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """See the contract."""
         own = noted.noted(self._shelf.folder(snapshot.id), self.tree(snapshot))
-        return changes(self.tree(snapshot), Lowers(self._lowers(snapshot)[1:], self._marks), own, self._marks)
+        below = Lowers(self._lowers(snapshot)[1:], self._marks)
+        return changes(self.tree(snapshot), below, own, lambda: self._owners(snapshot.layers[:-1]), self._marks)
 
     def owners(self, of: Draft | Snapshot) -> Owners:
         """See the contract. What a layer noted holds where its file is the topmost one."""
-        below = of if isinstance(of, Snapshot) else of.parent
-        folders = [self._shelf.folder(layer) for layer in reversed(below.layers)] if below is not None else []
-        if isinstance(of, Draft):
-            folders.insert(0, of.folder)
+        if isinstance(of, Snapshot):
+            return self._owners(of.layers)
+        return self._owners(of.parent.layers if of.parent is not None else (), of.folder)
+
+    def _owners(self, layers: Sequence[str], *drafts: Path) -> Owners:
+        folders = [*drafts, *(self._shelf.folder(layer) for layer in reversed(layers))]
         if not any((folder / noted.TABLE).exists() for folder in folders):
             return {}
         trees = Lowers([folder / "fs" for folder in folders], self._marks)

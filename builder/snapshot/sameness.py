@@ -92,7 +92,8 @@ def settle(before: Index, found: Comparison, parted: Parted, tree: Path, owners:
         if path in kept or old is None or stat.S_ISDIR(now[4]) or old[0][2:] != now[2:]:
             continue
         place, owner = below(path)
-        if owners.get(path) == owner and _equal(root + path, place, now[4]):
+        held = now[5], now[6]
+        if owners.get(path, held) == (owner or held) and _equal(root + path, place, now[4]):
             found.touched.discard(path)
     for paths in whole:
         _join(root, paths, found.now)

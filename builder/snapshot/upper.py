@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from builder.layer import xattrs
@@ -40,19 +41,24 @@ def kept(found: dict[bytes, bytes]) -> dict[bytes, bytes]:
     }
 
 
-def changes(upper: Path, below: Lowers, owners: Owners, marks: Marks = DEVICES) -> Iterator[Change]:
+def changes(
+    upper: Path, below: Lowers, owners: Owners, owners_below: Callable[[], Owners], marks: Marks = DEVICES
+) -> Iterator[Change]:
     """The changes that the layer folder *upper* makes to the layers *below*, sorted.
 
-    owners   of its links and special files, as they were noted
+    owners   of its links and special files, as they were noted;  owners_below  those of the layers below
     marks    how both say what they hide
     """
-    return _Upper(upper, below, owners, marks).changes()
+    return _Upper(upper, below, owners, cache(owners_below), marks).changes()
 
 
 class _Upper:
-    def __init__(self, upper: Path, below: Lowers, owners: Owners, marks: Marks) -> None:
+    def __init__(
+        self, upper: Path, below: Lowers, owners: Owners, owners_below: Callable[[], Owners], marks: Marks
+    ) -> None:
         self._upper = upper
         self._owners = owners
+        self._owners_below = owners_below
         self._below = below
         self._marks = marks
         self._attributes = Attributes(upper)
@@ -172,9 +178,13 @@ class _Upper:
         """Whether the file is equal to the one below: it was copied up, and then not changed."""
         if not looks_same(status, os.lstat(found)):
             return False
-        # What was noted of a link's owner was noted anew; the layer below may have another.
-        if kept(xattrs.read(found)) != held if stat.S_ISREG(status.st_mode) else path in self._owners:
-            return False
+        if stat.S_ISREG(status.st_mode):
+            if kept(xattrs.read(found)) != held:
+                return False
+        elif path in self._owners:  # else it was copied up without the command's doing
+            owner = status.st_uid, status.st_gid
+            if self._owners[path] != self._owners_below().get(path, owner):
+                return False
         return equal_content(found, os.fsencode(self._upper) + b"/" + path, status.st_mode)
 
 

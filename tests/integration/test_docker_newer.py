@@ -15,8 +15,9 @@ from worlds.registry import Registry
 
 DOCKERFILE = """\
 FROM base
-RUN mkdir /d && echo secret >/d/secret && chown 123:456 /d/secret && chmod 4750 /d/secret && echo gone >/d/gone
-RUN rm /d/gone && ln /d/secret /d/hard
+RUN mkdir /d && echo secret >/d/secret && chown 123:456 /d/secret && chmod 4750 /d/secret && ln /d/secret /d/hard
+RUN echo gone >/d/gone
+RUN rm /d/gone
 LABEL org.example.title="A title"
 ENV GREETING="hello there"
 USER 7:8

@@ -118,8 +118,9 @@ def test_a_store_on_an_overlay_takes_copies_and_says_why_no_overlay(
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"], indirect=True)
 def test_copies_share_their_extents_where_the_file_system_can(kind: str, bench_everyone: Bench, room: Path) -> None:
     size = 12 << 20
-    steps = "".join(f"RUN echo {number} >/number\n" for number in range(8))
-    bench_everyone.write(f"FROM base\nCOPY big /big\n{steps}", {"big": os.urandom(size)})
+    stages = "".join(f"FROM first AS s{number}\nRUN echo {number} >/number\n" for number in range(8))
+    last = "FROM scratch\n" + "".join(f"COPY --from=s{number} /number /{number}\n" for number in range(8))
+    bench_everyone.write(f"FROM base AS first\nCOPY big /big\n{stages}{last}", {"big": os.urandom(size)})
     with mounted(kind, room / kind) as place, elsewhere(bench_everyone, place, "of") as own:
         own.build("--isolation=copy")
         os.sync()

@@ -10,11 +10,12 @@ import pytest
 from builder.cli.limits import limits, options
 from builder.cli.options import parse
 from builder.errors import UsageError
-from builder.sandbox.groups.limits import UNLIMITED, Limits, numbers, weight
+from builder.sandbox.groups.limits import Limits, numbers, weight
 
 
 def asked(*words: str) -> Limits:
-    return limits(parse("run", options(run=True), words), processors=4)
+    """Limits of which none holds, where there are none."""
+    return limits(parse("run", options(run=True), words), processors=4) or Limits()
 
 
 def refused(*words: str) -> str:
@@ -24,10 +25,8 @@ def refused(*words: str) -> str:
 
 
 def test_nothing_is_limited_by_default() -> None:
-    assert asked() == UNLIMITED
-    assert not UNLIMITED
-    assert UNLIMITED.files() == ()
-    assert UNLIMITED.controllers == frozenset()
+    for words in ((), ("--memory", "0"), ("--memory-swap", "-1"), ("--pids-limit", "-1")):
+        assert limits(parse("run", options(run=True), words), processors=4) is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ def test_what_is_asked_for_is_written_as_runc_writes_it(words: Sequence[str], fi
         written.pop("memory.swap.max")
     assert written == files
     assert found.controllers == {name.partition(".")[0] for name in files}
-    assert bool(found) == bool(files)
+    assert bool(found.options) == bool(files)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_a_list_is_its_numbers() -> None:
 def test_a_parent_is_a_path_from_the_top(text: str, path: str) -> None:
     found = asked("--cgroup-parent", text)
     assert found.parent == path
-    assert found
+    assert found.options == ("--cgroup-parent",)
     assert found.controllers == frozenset()
 
 

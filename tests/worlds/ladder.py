@@ -211,15 +211,26 @@ RUN chown -R 4:5 /home/nobody && rm /home/nobody/work/mine
 LINKS = Case(
     name="links",
     base="busybox",
-    # Links and fifos of a lower layer come to other paths, and others to theirs.
+    # Links and fifos of a lower layer come to other paths, and others to theirs. No two are alike, for one that takes
+    # the place of its like is told only if it has another time.
     dockerfile="""\
 FROM base
-RUN mkdir -p /l/folder && cd /l && for n in 1 2 3 4 5 6 7; do ln -s to $n; mkfifo f$n; done \\
+RUN mkdir -p /l/folder && cd /l && for n in 1 2 3 4 5 6 7; do ln -s to$n $n; mkfifo -m 60$n f$n; done \\
  && chown -h 5:6 1 2 3 4 5 6 7 && chown 7:8 f1 f2 f3 f4 && ln -s x folder/link && chown -h 9:10 folder/link
 RUN cd /l && mv 1 renamed && ln -sfn other 2 && rm 3 && ln -s again 3 && mv 4 5 && mv f1 folder/ && mv f2 f3 \\
  && ln f4 f8 && mv f5 f6 && rm f7 && mkfifo f7 && cp -a folder copied && chown -h 0:0 6 && mv 7 /
 RUN cd /l && mv folder moved && mv copied again && mv moved/link moved/l && ln -s new a && chown -h 11:12 a \\
- && ln -sf b a && mkdir sub && mv again sub/ && mv sub other && touch -h renamed
+ && ln -sf b a && mkdir sub && mv again sub/ && mv sub other
+""",
+)
+
+TOUCHED = Case(
+    name="touched",
+    base="busybox",
+    kernels=True,  # it tells no link that was touched from one that it copied up
+    dockerfile="""FROM base
+RUN ln -s to /given && chown -h 5:6 /given && ln -s to /own
+RUN touch -h /given /own
 """,
 )
 
@@ -292,7 +303,7 @@ RUN id > /var/lib/redis/id; touch /var/lib/redis/dump; \\
 """,
 )
 
-CASES = (CALLS, FILES, LINKS, SEEN, USERS, PACKAGES)
+CASES = (CALLS, FILES, LINKS, SEEN, TOUCHED, USERS, PACKAGES)
 
 
 def matrix(*cases: Case) -> list[tuple[Rung, Case]]:

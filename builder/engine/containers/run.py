@@ -22,7 +22,6 @@ from builder.image.configuration import ImageConfig, RunConfig, chain_id
 from builder.image.documents import Descriptor, Manifest, compression_of
 from builder.layer.noted import note_command
 from builder.sandbox.command import Command, ExitStatus, Extra
-from builder.sandbox.groups.limits import UNLIMITED, Limits
 from builder.sandbox.runner import Runner
 from builder.sandbox.stubs import clean_stubs
 from builder.snapshot.drafts import put_back
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from builder.image.names import Platform
     from builder.sandbox.gate import Identity
     from builder.sandbox.groups.delegated import Groups
+    from builder.sandbox.groups.limits import Limits
     from builder.snapshot.contract import Draft, Packed, Snapshot, Snapshotter
     from builder.store.store import Store
 
@@ -69,7 +69,7 @@ class RunRequest:
     capabilities: tuple[str, ...] | None = None
     shm_size: int = 64 << 20
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    limits: Limits = UNLIMITED
+    limits: Limits | None = None
     isolation: str = "auto"
     userns: str = "auto"
     details: Mapping[str, object] = field(default_factory=dict)

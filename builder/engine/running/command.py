@@ -120,11 +120,11 @@ def _little_room(folder: Path) -> str | None:
     return f"the store's file system has {left} left: pybuild prune makes room, and --root puts the store elsewhere"
 
 
-def _failure(step: RunStep, status: ExitStatus, room: str | None, limits: Limits) -> CommandFailed:
+def _failure(step: RunStep, status: ExitStatus, room: str | None, limits: Limits | None) -> CommandFailed:
     shown = quoted(" ".join(step.argv))
     ended = f"signal {status.signal}, exit code: {status.code}" if status.signal else f"exit code: {status.code}"
     hint = None
-    if status.killed_in == "limit":
+    if status.killed_in == "limit" and limits is not None:
         hint = reached(limits)
     elif status.killed_in:
         hint = _OUT_OF_MEMORY[status.killed_in]

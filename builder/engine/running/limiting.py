@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def limited(limits: Limits) -> Iterator[Groups | None]:
+def limited(limits: Limits | None) -> Iterator[Groups | None]:
     """Where commands with *limits* get their groups, for the time of the gate; None where nothing is limited.
 
     Entered before the gate is: behind it the processes of our group could not be told from others'.
 
     raises   HostError (``no-control-group``) where a limit could not be kept
     """
-    if not limits:
+    if limits is None:
         yield None
         return
     # Most builds have no limits.

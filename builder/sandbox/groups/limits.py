@@ -45,9 +45,6 @@ class Limits:
     pids: int = 0
     parent: str = ""
 
-    def __bool__(self) -> bool:
-        return bool(self.options)
-
     @property
     def options(self) -> tuple[str, ...]:
         """The options that ask for something."""
@@ -83,9 +80,6 @@ class Limits:
         if self.pids:
             found.append(("pids.max", str(self.pids)))
         return tuple(found)
-
-
-UNLIMITED = Limits()
 
 
 def weight(shares: int) -> int:
