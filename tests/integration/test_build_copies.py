@@ -19,9 +19,9 @@ STEPS = """\
 FROM base
 RUN mkdir /d && echo 1 >/d/one && ln /d/one /d/same && ln -s one /d/link && mkfifo /d/fifo && chown 7:8 /d/one
 RUN echo 2 >/two && rm /etc/group && touch -d '2001-09-09 01:46:40' /d/fifo
-WORKDIR /work
-COPY file /work/
-RUN rm /d/same && mkdir /etc/group && echo more >>/work/file
+WORKDIR /job
+COPY file /job/
+RUN rm /d/same && mkdir /etc/group && echo more >>/job/file
 """
 
 
@@ -173,10 +173,10 @@ def test_another_base_with_the_same_steps_is_another_image(bench: Bench) -> None
     bench.write("FROM base\nRUN echo changed >/etc/motd\n")
     layout = bench.room / "changed"
     bench.build(output=f"type=oci,dest={layout},tar=false")
-    bench.write("FROM base\nWORKDIR /work\n")
+    bench.write("FROM base\nWORKDIR /job\n")
     bench.build()
     found = bench.build(f"--build-context=base=oci-layout://{layout}")
-    assert found.performed == ["WORKDIR /work"]
+    assert found.performed == ["WORKDIR /job"]
 
 
 def test_what_was_taken_over_counts_and_goes_with_the_rest(bench: Bench) -> None:
